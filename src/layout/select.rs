@@ -1,0 +1,113 @@
+//! Which layout serves a build, and why.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::Layout;
+
+/// A full version of CPython, as `PY_VERSION_HEX` packs it (Include/patchlevel.h).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version {
+    /// `3` of `3.13.1`.
+    pub major: u8,
+    /// `13` of `3.13.1`.
+    pub minor: u8,
+    /// `1` of `3.13.1`.
+    pub micro: u8,
+    /// `0xA` alpha, `0xB` beta, `0xC` release candidate, `0xF` final.
+    pub level: u8,
+    /// The number behind `a`, `b` or `rc`.
+    pub serial: u8,
+}
+
+impl Version {
+    /// A final release.
+    pub const fn release(major: u8, minor: u8, micro: u8) -> Version {
+        Version { major, minor, micro, level: 0xF, serial: 0 }
+    }
+
+    /// Unpacks `PY_VERSION_HEX`.
+    pub const fn from_hex(hex: u32) -> Version {
+        let [major, minor, micro, last] = hex.to_be_bytes();
+        Version { major, minor, micro, level: last >> 4, serial: last & 0xF }
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)?;
+        match self.level {
+            0xA => write!(f, "a{}", self.serial),
+            0xB => write!(f, "b{}", self.serial),
+            0xC => write!(f, "rc{}", self.serial),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A machine architecture that layouts know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Arch {
+    /// x86-64.
+    X86_64,
+    /// 64-bit ARM.
+    Aarch64,
+}
+
+/// Everything about a build that tells which layout serves it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Its full version.
+    pub version: Version,
+    /// The machine that it was built for.
+    pub arch: Arch,
+    /// Built with `--disable-gil`.
+    pub free_threaded: bool,
+    /// Built with `--with-pydebug`.
+    pub debug: bool,
+    /// The GNU build id of the module that holds the interpreter, in lower-case hex.
+    pub build_id: Option<String>,
+    /// Sizes of the exported symbols that vary with the build: `_PyRuntime`, `PyType_Type`, `_Py_NoneStruct`.
+    pub symbol_sizes: BTreeMap<String, u64>,
+    /// The bytes of the target's own `_Py_DebugOffsets`, from its cookie on, where it has one (3.13 and later).
+    pub debug_offsets: Option<Vec<u8>>,
+}
+
+/// The layout that serves a build.
+#[derive(Debug, Clone)]
+pub struct Chosen {
+    /// The layout, with what the target told of itself on top.
+    pub layout: Layout,
+    /// Why it was chosen.
+    pub why: Why,
+    /// No build at hand proves this layout: it was computed.
+    pub computed: bool,
+    /// Every offset that the target itself told, and what the file had said.
+    pub told: Vec<Told>,
+}
+
+/// How a layout was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// It was made from this very build.
+    SameBuild,
+    /// All sizes that it names agree.
+    SameSizes,
+    /// It serves this minor version, and is the nearest.
+    SameMinor,
+    /// The minor version is unknown: the newest one's table of debug offsets was tried.
+    Newest,
+}
+
+/// An offset that the target told of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// In which section.
+    pub section: String,
+    /// Which key.
+    pub key: String,
+    /// What the layout file says; `None` where it says nothing.
+    pub file: Option<i64>,
+    /// What the target says, which holds.
+    pub target: i64,
+}

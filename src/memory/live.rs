@@ -1,0 +1,165 @@
+//! The memory of a running process: `process_vm_readv`, or `/proc/PID/mem` where seccomp forbids the call.
+
+use std::fs::File;
+use std::io::IoSliceMut;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use nix::sys::uio::{RemoteIoVec, process_vm_readv};
+use nix::unistd::Pid;
+
+use super::{Addr, Fault, Memory, Part};
+
+/// The most pieces that one system call takes (`UIO_MAXIOV`, include/uapi/linux/uio.h).
+const IOV_MAX: usize = 1024;
+
+/// A running process, read from outside and never written to.
+#[derive(Debug)]
+pub struct Live {
+    pid: Pid,
+    /// `/proc/PID/mem`, read-only; absent where it may not be opened.
+    mem: Option<File>,
+    /// Set for good once the kernel refuses `process_vm_readv` and the file answers.
+    refused: AtomicBool,
+}
+
+impl Live {
+    /// The memory of `pid`; `proc` is where the proc file system is mounted. Opens, but reads nothing yet.
+    pub fn open(proc: &Path, pid: i32) -> Live {
+        let mem = File::open(proc.join(pid.to_string()).join("mem")).ok();
+        Live { pid: Pid::from_raw(pid), mem, refused: AtomicBool::new(false) }
+    }
+
+    /// Reads one byte at `addr` and says what the kernel answers; `EPERM` here is about permission, not about the address.
+    pub fn probe(&self, addr: Addr) -> Result<(), Errno> {
+        let mut byte = [0];
+        match self.vm_read(addr, &mut byte) {
+            Ok(1) => Ok(()),
+            Ok(_) => Err(Errno::EFAULT),
+            Err(errno) if self.file_read(addr, &mut byte).is_ok() => {
+                self.refused.store(refuses(errno), Ordering::Relaxed);
+                Ok(())
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    fn vm_read(&self, addr: Addr, buf: &mut [u8]) -> Result<usize, Errno> {
+        let remote = [RemoteIoVec { base: addr.0 as usize, len: buf.len() }];
+        process_vm_readv(self.pid, &mut [IoSliceMut::new(buf)], &remote)
+    }
+
+    fn file_read(&self, addr: Addr, buf: &mut [u8]) -> Result<(), Fault> {
+        let fault = Fault { addr, len: buf.len() };
+        let file = self.mem.as_ref().ok_or(fault)?;
+        file.read_exact_at(buf, addr.0).map_err(|_| fault)
+    }
+
+    /// Reads one batch and marks what arrived. The kernel stops at the first piece that it cannot read whole.
+    fn read_batch(&self, parts: &mut [Part<'_>]) -> Result<(), Errno> {
+        let mut first = 0;
+        while first < parts.len() {
+            let rest = &mut parts[first..];
+            let remote: Vec<_> =
+                rest.iter().map(|p| RemoteIoVec { base: p.addr.0 as usize, len: p.buf.len() }).collect();
+            let mut local: Vec<_> = rest.iter_mut().map(|p| IoSliceMut::new(p.buf)).collect();
+            let mut arrived = match process_vm_readv(self.pid, &mut local, &remote) {
+                Ok(bytes) => bytes,
+                Err(errno) if refuses(errno) || errno == Errno::ESRCH => return Err(errno),
+                Err(_) => 0,
+            };
+            let mut whole = 0;
+            for part in rest.iter_mut() {
+                if arrived < part.buf.len() {
+                    break;
+                }
+                arrived -= part.buf.len();
+                part.arrived = true;
+                whole += 1;
+            }
+            first += whole + 1; // the piece behind the last whole one is the one that could not be read
+        }
+        Ok(())
+    }
+}
+
+/// Whether this answer is about the call itself and not about an address.
+fn refuses(errno: Errno) -> bool {
+    matches!(errno, Errno::EPERM | Errno::ENOSYS)
+}
+
+impl Memory for Live {
+    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<(), Fault> {
+        let fault = Fault { addr, len: buf.len() };
+        if self.refused.load(Ordering::Relaxed) {
+            return self.file_read(addr, buf);
+        }
+        match self.vm_read(addr, buf) {
+            Ok(arrived) if arrived == buf.len() => Ok(()),
+            Err(errno) if refuses(errno) => {
+                self.file_read(addr, buf)?;
+                self.refused.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            _ => Err(fault),
+        }
+    }
+
+    fn read_many(&self, parts: &mut [Part<'_>]) {
+        for part in parts.iter_mut() {
+            part.arrived = false;
+        }
+        for batch in parts.chunks_mut(IOV_MAX) {
+            if self.refused.load(Ordering::Relaxed) || self.read_batch(batch).is_err() {
+                for part in batch {
+                    part.arrived = self.read(part.addr, part.buf).is_ok();
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> Live {
+        Live::open(Path::new("/proc"), std::process::id() as i32)
+    }
+
+    #[test]
+    fn reads_what_is_there_and_says_what_is_not() {
+        let text = *b"a snake in the grass";
+        let here = Addr(text.as_ptr() as u64);
+        let mut buf = [0; 20];
+        assert_eq!(own().read(here, &mut buf), Ok(()));
+        assert_eq!(buf, text);
+        assert_eq!(own().read(Addr(8), &mut buf), Err(Fault { addr: Addr(8), len: 20 }));
+    }
+
+    #[test]
+    fn a_scattered_read_goes_on_behind_a_piece_that_is_not_there() {
+        let (one, two) = (*b"one", *b"two");
+        let (mut a, mut b, mut c) = ([0; 3], [0; 3], [0; 3]);
+        let mut parts = [
+            Part { addr: Addr(one.as_ptr() as u64), buf: &mut a, arrived: false },
+            Part { addr: Addr(8), buf: &mut b, arrived: true },
+            Part { addr: Addr(two.as_ptr() as u64), buf: &mut c, arrived: false },
+        ];
+        own().read_many(&mut parts);
+        assert_eq!(parts.each_ref().map(|p| p.arrived), [true, false, true]);
+        assert_eq!((&a, &c), (b"one", b"two"));
+    }
+
+    #[test]
+    fn the_file_answers_where_the_call_is_refused() {
+        let live = own();
+        live.refused.store(true, Ordering::Relaxed);
+        let text = *b"fallback";
+        let mut buf = [0; 8];
+        assert_eq!(live.read(Addr(text.as_ptr() as u64), &mut buf), Ok(()));
+        assert_eq!(buf, text);
+    }
+}

@@ -1,0 +1,5 @@
+//! A Python process, found and held: everything that the operating system and the target's ELF files say of it.
+
+pub mod locate;
+
+pub use locate::{Located, Module, Root};
