@@ -6,4 +6,5 @@
 pub mod memory;
 pub mod layout;
 pub mod target;
+pub mod python;
 pub mod model;
