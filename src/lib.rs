@@ -7,3 +7,4 @@ pub mod memory;
 pub mod layout;
 pub mod target;
 pub mod model;
+pub mod sampler;
