@@ -8,3 +8,4 @@ pub mod layout;
 pub mod target;
 pub mod python;
 pub mod model;
+pub mod sampler;

@@ -103,7 +103,12 @@ impl<T: Word> Bind for Field<T> {
     fn bind(layout: &Layout, section: &str, key: &str, span: &mut usize) -> Result<Self, Missing> {
         let value = number(layout, section, key)?;
         if !(0..=MAX_OFFSET).contains(&value) {
-            return Err(Missing::Absurd { layout: layout.name.clone(), section: section.into(), key: key.into(), value });
+            return Err(Missing::Absurd {
+                layout: layout.name.clone(),
+                section: section.into(),
+                key: key.into(),
+                value,
+            });
         }
         *span = (*span).max(value as usize + T::SIZE);
         Ok(Field::at(value as u32))
