@@ -5,7 +5,7 @@ use crate::memory::{Addr, Memory};
 
 use super::Unread;
 use super::dict::{Dicts, Pair};
-use super::object::{Objects, TypeFlag};
+use super::object::Objects;
 
 /// The pre-header's words, counted back from the object: `MANAGED_DICT_OFFSET`, Include/internal/pycore_object.h.
 const DICT_BEFORE: u64 = 24;
@@ -43,6 +43,10 @@ fields! {
 #[derive(Debug, Clone, Copy)]
 pub struct Attributes {
     managed: Managed,
+    /// The bit of `tp_flags` that says that the interpreter manages an instance's attributes; -1 where it never does.
+    managed_bit: i64,
+    /// The bit that says that instances hold their values; -1 where they never do.
+    inline_bit: i64,
     types: TypeFields,
     var: VarFields,
     values: ValuesFields,
@@ -53,8 +57,8 @@ pub struct Attributes {
 /// Where attributes are that the interpreter manages (`Py_TPFLAGS_MANAGED_DICT`).
 #[derive(Debug, Clone, Copy)]
 enum Managed {
-    /// Nowhere: there are none.
-    Never,
+    /// Nowhere: every dictionary is at `tp_dictoffset`.
+    Nowhere,
     /// 3.11: a word for the dictionary and one for the values.
     TwoWords,
     /// 3.12: one word for either; its lowest bit says that it is the values.
@@ -67,7 +71,7 @@ impl Attributes {
     /// Binds what the layout says of instances.
     pub fn bind(layout: &Layout) -> Result<Attributes, Missing> {
         let managed = match layout.fact::<String>("object.attributes")?.as_str() {
-            "dictoffset" => Managed::Never,
+            "dictoffset" => Managed::Nowhere,
             "pre311" => Managed::TwoWords,
             "pre312" => Managed::TaggedWord,
             "inline313" => Managed::Inline,
@@ -75,6 +79,8 @@ impl Attributes {
         };
         Ok(Attributes {
             managed,
+            managed_bit: layout.fact("type.managed_dict_bit")?,
+            inline_bit: layout.fact("type.inline_values_bit")?,
             types: TypeFields::bind(layout)?,
             var: VarFields::bind(layout)?,
             values: ValuesFields::bind(layout)?,
@@ -96,7 +102,7 @@ impl Attributes {
             Some(dict) => self.dicts.pairs(memory, dict),
             None => Ok(Vec::new()),
         };
-        if matches!(self.managed, Managed::Never) || !flags.has(TypeFlag::ManagedDict) {
+        if !flags.bit(self.managed_bit) {
             return dict_or_nothing(self.by_offset(memory, object, class)?);
         }
         let word: Addr = memory.get(object.minus(DICT_BEFORE))?;
@@ -104,7 +110,7 @@ impl Attributes {
             Managed::TwoWords if word.is_null() => memory.get::<Addr>(object.minus(VALUES_BEFORE))?.non_null(),
             // The values are stored one byte before themselves, which makes the address odd.
             Managed::TaggedWord if word.0 & 1 == 1 => Some(word.plus(1)),
-            Managed::Inline if word.is_null() && flags.has(TypeFlag::InlineValues) => {
+            Managed::Inline if word.is_null() && flags.bit(self.inline_bit) => {
                 let values = object.plus(self.types.basicsize.read(memory, class)?);
                 match self.values.valid {
                     Some(valid) if valid.read(memory, values)? == 0 => None,

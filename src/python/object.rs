@@ -48,10 +48,6 @@ fields! {
 /// A bit of `tp_flags` that is the same in every version (Include/object.h).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TypeFlag {
-    /// `Py_TPFLAGS_INLINE_VALUES`: attributes lie in the object itself (3.13 and later).
-    InlineValues = 2,
-    /// `Py_TPFLAGS_MANAGED_DICT`: the interpreter keeps the attributes (3.11 and later).
-    ManagedDict = 4,
     /// Python 2's `Py_TPFLAGS_INT_SUBCLASS`.
     Int = 23,
     /// `Py_TPFLAGS_LONG_SUBCLASS`: Python 3's `int`.
@@ -149,7 +145,12 @@ pub struct Flags(u64);
 impl Flags {
     /// Whether a flag is set.
     pub fn has(self, flag: TypeFlag) -> bool {
-        self.0 >> flag as u32 & 1 == 1
+        self.bit(flag as i64)
+    }
+
+    /// Whether a bit is set; one that no flag has, such as -1, is not.
+    pub fn bit(self, bit: i64) -> bool {
+        u32::try_from(bit).ok().and_then(|bit| self.0.checked_shr(bit)).is_some_and(|rest| rest & 1 == 1)
     }
 }
 

@@ -4,8 +4,9 @@ use rustc_hash::FxHashSet;
 
 use crate::layout::field::Room;
 use crate::layout::{Field, Layout, Missing, Struct, fields};
-use crate::memory::{Addr, Memory};
+use crate::memory::{Addr, Memory, Word};
 use crate::model::Torn;
+use crate::target::Thread;
 
 /// The most threads of one interpreter that are read.
 const MAX_THREADS: usize = 1 << 16;
@@ -26,17 +27,6 @@ fields! {
         /// `_Py_THREAD_ATTACHED` and its like (3.13 and later).
         state: Option<Field<i32>>,
     }
-}
-
-/// A thread of the target, as the kernel knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Task {
-    /// Its id in our own pid namespace.
-    pub tid: u32,
-    /// Its id in the target's innermost pid namespace: what the target itself says.
-    pub ns_tid: u32,
-    /// Its `comm`.
-    pub name: String,
 }
 
 /// One thread, as one interpreter knows it.
@@ -118,17 +108,17 @@ pub struct Pthreads {
 
 impl Pthreads {
     /// The kernel's id of a thread, as the target says it, if the C library's description of it can be read.
-    pub fn native(&self, memory: &dyn Memory, thread: u64) -> Option<u32> {
+    pub fn native(&self, memory: &dyn Memory, thread: u64) -> Option<i32> {
         memory.get(Addr(thread).plus(self.offset?)).ok()
     }
 
     /// Learns the place from the threads `known`: there the first word stands that is the id of the process's first thread
     /// in one of them and the id of some thread of the process in all that can be read.
-    pub fn learn(&mut self, memory: &dyn Memory, known: impl Iterator<Item = u64>, tasks: &[Task]) {
+    pub fn learn(&mut self, memory: &dyn Memory, known: impl Iterator<Item = u64>, tasks: &[Thread]) {
         let (None, Some(leader)) = (self.offset, tasks.first()) else { return };
-        let described: Vec<Vec<u32>> = known
+        let described: Vec<Vec<i32>> = known
             .filter_map(|thread| memory.bytes(Addr(thread), PTHREAD_SPAN).ok())
-            .map(|bytes| bytes.chunks_exact(4).map(<u32 as crate::memory::Word>::from_bytes).collect())
+            .map(|bytes| bytes.chunks_exact(4).map(i32::from_bytes).collect())
             .collect();
         self.offset = (0..PTHREAD_SPAN / 4)
             .find(|word| {
