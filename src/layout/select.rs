@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::str::FromStr;
 
 use super::Layout;
 
@@ -45,6 +46,38 @@ impl fmt::Display for Version {
     }
 }
 
+impl FromStr for Version {
+    type Err = NoVersion;
+
+    /// Reads `3.13.1` and `3.15.0rc1`, as `Display` writes them; a `+` at the end (built between releases) is left out.
+    fn from_str(text: &str) -> Result<Version, NoVersion> {
+        let read = || {
+            let mut parts = text.strip_suffix('+').unwrap_or(text).splitn(3, '.');
+            let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+            let last = parts.next()?;
+            let digits = last.find(|c: char| !c.is_ascii_digit()).unwrap_or(last.len());
+            let (micro, rest) = last.split_at(digits);
+            let split = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+            let (level, serial) = rest.split_at(split);
+            let level = match level {
+                "" => 0xF,
+                "a" => 0xA,
+                "b" => 0xB,
+                "rc" => 0xC,
+                _ => return None,
+            };
+            let serial = if level == 0xF { 0 } else { serial.parse().ok()? };
+            Some(Version { major, minor, micro: micro.parse().ok()?, level, serial })
+        };
+        read().ok_or_else(|| NoVersion(text.into()))
+    }
+}
+
+/// A text that is no full version of Python.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is no version of Python such as 3.13.1 or 3.15.0rc1")]
+pub struct NoVersion(String);
+
 /// A machine architecture that layouts know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Arch {
@@ -52,6 +85,27 @@ pub enum Arch {
     X86_64,
     /// 64-bit ARM.
     Aarch64,
+}
+
+impl FromStr for Arch {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Arch, ()> {
+        match text {
+            "x86_64" => Ok(Arch::X86_64),
+            "aarch64" => Ok(Arch::Aarch64),
+            _ => Err(()),
+        }
+    }
+}
+
+impl fmt::Display for Arch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Arch::X86_64 => "x86_64",
+            Arch::Aarch64 => "aarch64",
+        })
+    }
 }
 
 /// Everything about a build that tells which layout serves it.
