@@ -3,6 +3,7 @@
 pub mod process;
 pub mod maps;
 pub mod elf;
+mod root;
 pub mod locate;
 
 pub use locate::{Located, Module, Root};

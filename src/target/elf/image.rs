@@ -15,6 +15,8 @@ const MAX_DYNAMIC: usize = 1024;
 const MAX_CHAIN: u32 = 4096;
 /// The most bytes of notes that are searched for the build id.
 const MAX_NOTES: u64 = 4096;
+/// The most writable segments that are searched; two are usual.
+const MAX_DATA: usize = 8;
 /// The longest build id (a SHA-1 has 20 bytes).
 const MAX_BUILD_ID: usize = 64;
 
@@ -175,7 +177,7 @@ impl Image {
 
     /// What may be written: where variables lie.
     pub fn data(&self) -> impl Iterator<Item = &Segment> {
-        self.segments.iter().filter(|s| s.write)
+        self.segments.iter().filter(|s| s.write).take(MAX_DATA)
     }
 
     /// Whether an address lies in what was loaded.
