@@ -7,6 +7,7 @@ pub mod lines;
 pub mod object;
 pub mod text;
 pub mod dict;
+pub mod attribute;
 pub mod code;
 pub mod frame;
 pub mod thread;
