@@ -103,7 +103,12 @@ impl<T: Word> Bind for Field<T> {
     fn bind(layout: &Layout, section: &str, key: &str, span: &mut usize) -> Result<Self, Missing> {
         let value = number(layout, section, key)?;
         if !(0..=MAX_OFFSET).contains(&value) {
-            return Err(Missing::Absurd { layout: layout.name.clone(), section: section.into(), key: key.into(), value });
+            return Err(Missing::Absurd {
+                layout: layout.name.clone(),
+                section: section.into(),
+                key: key.into(),
+                value,
+            });
         }
         *span = (*span).max(value as usize + T::SIZE);
         Ok(Field::at(value as u32))
@@ -173,7 +178,7 @@ macro_rules! fields {
     }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
-        #[allow(missing_docs, reason = "the fields bear CPython's own names")]
+        #[allow(missing_docs, dead_code, reason = "the fields bear CPython's own names, and not every reader needs the span")]
         $vis struct $name {
             /// How many bytes from the start of the struct hold all its fields.
             pub span: usize,

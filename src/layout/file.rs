@@ -1,6 +1,7 @@
 //! What a layout file is: TOML with the offsets and facts of one build, and which builds it serves.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -76,6 +77,16 @@ pub enum Flag {
     FreeThreaded,
     /// `--with-trace-refs`, which until 3.12 put two more words before every object.
     TraceRefs,
+}
+
+impl fmt::Display for Flag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Flag::Debug => "debug",
+            Flag::FreeThreaded => "free-threaded",
+            Flag::TraceRefs => "trace-refs",
+        })
+    }
 }
 
 /// One build of CPython, by what can be seen of it from outside.
@@ -184,7 +195,8 @@ impl File {
             None => Vec::new(),
         };
         for build in &builds {
-            let version: Version = build.version.parse().map_err(|error| bad(format!("[[build]] {error}")))?;
+            let version: Version =
+                build.version.parse().map_err(|error| bad(format!("[[build]] {error}")))?;
             if (version.major, version.minor) != meta.python {
                 return Err(bad(format!("[[build]] {version} is not of the minor version in [meta]")));
             }
@@ -221,7 +233,8 @@ impl RawMeta {
         if self.format != FORMAT {
             return Err(format!("format is {}, and this program reads {FORMAT}", self.format));
         }
-        let python = minor(&self.python).ok_or_else(|| format!("python = {:?} is no minor version", self.python))?;
+        let python =
+            minor(&self.python).ok_or_else(|| format!("python = {:?} is no minor version", self.python))?;
         let version = |text: Option<String>| match text {
             Some(text) => text.parse::<Version>().map(Some).map_err(|error| error.to_string()),
             None => Ok(None),

@@ -1,11 +1,14 @@
 //! Where a build of CPython keeps things, as data: sections of named offsets, and facts that no offset can say.
 
+pub mod catalogue;
 pub mod field;
 pub mod file;
 pub mod select;
+pub mod told;
 
+pub use catalogue::Catalogue;
 pub use field::{Bind, Field, Struct, fields};
-pub use select::{Arch, Chosen, Fingerprint, Told, Version, Why};
+pub use select::{Arch, Chosen, Fingerprint, Refusal, Told, Version, Why};
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,0 +1,313 @@
+//! What a target says of its own structs: `_Py_DebugOffsets` and `.AsyncioDebug`, checked and laid over a layout.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::{Layout, Told, Version, file};
+
+/// The first bytes of `_Py_DebugOffsets` (Include/internal/pycore_debug_offsets.h).
+pub const COOKIE: [u8; 8] = *b"xdebugpy";
+/// No struct of CPython is longer; an offset beyond is garbage.
+const MAX_STRUCT: u64 = 1 << 22;
+
+/// The tables within this program: name, text.
+pub const EMBEDDED: &[(&str, &str)] = &[
+    ("3.13", include_str!("../../layouts/debug-offsets/3.13.toml")),
+    ("3.14", include_str!("../../layouts/debug-offsets/3.14.toml")),
+    ("3.15", include_str!("../../layouts/debug-offsets/3.15.toml")),
+];
+
+/// Where each field of a minor version's `_Py_DebugOffsets` lies: fields were inserted in the middle from one to the next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Table {
+    /// The minor version.
+    pub python: (u8, u8),
+    /// How many bytes the table has.
+    pub size: usize,
+    fields: BTreeMap<(String, String), usize>,
+}
+
+/// What a target says of itself is not to be believed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// It does not begin with [`COOKIE`].
+    #[error("its debug offsets do not begin with the cookie")]
+    Cookie,
+    /// It ends before its last field.
+    #[error("its debug offsets end after {bytes} bytes of {size}")]
+    Short {
+        /// How many bytes are there.
+        bytes: usize,
+        /// How many there should be.
+        size: usize,
+    },
+    /// It is of another version than the table that it was read with.
+    #[error("its debug offsets are those of Python {found}")]
+    Version {
+        /// What it says.
+        found: Version,
+    },
+    /// An offset that does not fit into the struct whose size stands beside it.
+    #[error("its debug offsets say {field} = {value}, which does not fit")]
+    Absurd {
+        /// Which field.
+        field: String,
+        /// Its value.
+        value: u64,
+    },
+}
+
+/// Which key of a layout each field of the debug offsets tells. Fields that no reader needs are left out.
+///
+/// `gil_runtime_state_locked` and `_holder` count from the interpreter, not from its GIL: see [`GIL`].
+const KEYS: &[(&str, &str, &[(&str, &str)])] = &[
+    (
+        "runtime_state",
+        "runtime",
+        &[("size", "size"), ("finalizing", "finalizing"), ("interpreters_head", "interpreters_head")],
+    ),
+    (
+        "interpreter_state",
+        "interp",
+        &[
+            ("size", "size"),
+            ("id", "id"),
+            ("next", "next"),
+            ("threads_head", "threads_head"),
+            ("threads_main", "threads_main"),
+            ("gc", "gc"),
+            ("imports_modules", "modules"),
+            ("sysdict", "sysdict"),
+            ("builtins", "builtins"),
+            ("ceval_gil", "gil_ptr"),
+            ("gil_runtime_state", "own_gil"),
+            ("code_object_generation", "code_object_generation"),
+        ],
+    ),
+    (
+        "thread_state",
+        "thread",
+        &[
+            ("size", "size"),
+            ("prev", "prev"),
+            ("next", "next"),
+            ("interp", "interp"),
+            ("current_frame", "current_frame"),
+            ("base_frame", "base_frame"),
+            ("last_profiled_frame", "last_profiled_frame"),
+            ("last_profiled_frame_seq", "last_profiled_frame_seq"),
+            ("thread_id", "thread_id"),
+            ("native_thread_id", "native_thread_id"),
+            ("datastack_chunk", "datastack_chunk"),
+            ("status", "status"),
+            ("holds_gil", "holds_gil"),
+            ("gil_requested", "gil_requested"),
+            ("current_exception", "current_exception"),
+            ("exc_state", "exc_state"),
+        ],
+    ),
+    ("err_stackitem", "exc_item", &[("exc_value", "exc_value")]),
+    (
+        "interpreter_frame",
+        "iframe",
+        &[
+            ("size", "size"),
+            ("previous", "previous"),
+            ("executable", "code"),
+            ("instr_ptr", "instr"),
+            ("localsplus", "localsplus"),
+            ("owner", "owner"),
+            ("stackpointer", "stackpointer"),
+        ],
+    ),
+    (
+        "code_object",
+        "code",
+        &[
+            ("size", "size"),
+            ("filename", "filename"),
+            ("name", "name"),
+            ("qualname", "qualname"),
+            ("linetable", "linetable"),
+            ("firstlineno", "firstlineno"),
+            ("argcount", "argcount"),
+            ("localsplusnames", "localsplusnames"),
+            ("localspluskinds", "localspluskinds"),
+            ("co_code_adaptive", "code_adaptive"),
+        ],
+    ),
+    ("pyobject", "object", &[("size", "size"), ("ob_type", "type")]),
+    (
+        "type_object",
+        "type",
+        &[
+            ("size", "size"),
+            ("tp_name", "name"),
+            ("tp_flags", "flags"),
+            ("tp_basicsize", "basicsize"),
+            ("tp_dictoffset", "dictoffset"),
+        ],
+    ),
+    ("heap_type_object", "type", &[("size", "heap_size"), ("ht_cached_keys", "ht_cached_keys")]),
+    ("tuple_object", "tuple", &[("size", "size"), ("ob_item", "item")]),
+    ("list_object", "list", &[("size", "size"), ("ob_item", "item")]),
+    ("set_object", "set", &[("size", "size"), ("used", "used"), ("table", "table"), ("mask", "mask")]),
+    ("dict_object", "dict", &[("size", "size"), ("ma_keys", "keys"), ("ma_values", "values")]),
+    ("float_object", "float", &[("ob_fval", "fval")]),
+    ("long_object", "long", &[("size", "size"), ("lv_tag", "lv_tag"), ("ob_digit", "digit")]),
+    ("bytes_object", "bytes", &[("size", "size"), ("ob_size", "ob_size"), ("ob_sval", "sval")]),
+    (
+        "unicode_object",
+        "unicode",
+        &[
+            ("size", "full_size"),
+            ("state", "state"),
+            ("length", "length"),
+            ("asciiobject_size", "ascii_size"),
+            ("compactunicodeobject_size", "compact_size"),
+        ],
+    ),
+    (
+        "gc",
+        "gc",
+        &[("size", "size"), ("collecting", "collecting"), ("frame", "frame"), ("generation_stats", "stats")],
+    ),
+    (
+        "gen_object",
+        "gen",
+        &[("size", "size"), ("gi_name", "name"), ("gi_iframe", "iframe"), ("gi_frame_state", "frame_state")],
+    ),
+    ("llist_node", "llist", &[("next", "next"), ("prev", "prev")]),
+];
+
+/// Fields that only a free-threaded build fills in; elsewhere they are 0 and say nothing.
+const FREE_THREADED_KEYS: &[(&str, &str, &[(&str, &str)])] = &[
+    ("interpreter_state", "interp", &[("tlbc_generation", "tlbc_generation")]),
+    ("interpreter_frame", "iframe", &[("tlbc_index", "tlbc_index")]),
+    ("code_object", "code", &[("co_tlbc", "tlbc")]),
+];
+
+/// Fields of the GIL that count from the interpreter: less `gil_runtime_state` they are those of the GIL.
+const GIL: &[(&str, &str)] =
+    &[("gil_runtime_state_locked", "locked"), ("gil_runtime_state_holder", "last_holder")];
+
+#[derive(Deserialize)]
+struct Raw {
+    meta: RawMeta,
+    #[serde(flatten)]
+    groups: BTreeMap<String, BTreeMap<String, usize>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMeta {
+    format: i64,
+    python: String,
+    size: usize,
+}
+
+impl Table {
+    /// Reads the text of a table of positions.
+    pub fn parse(name: &str, text: &str) -> Result<Table, file::BadFile> {
+        let bad = |reason: &str| file::BadFile::Malformed { file: name.into(), reason: reason.into() };
+        let raw: Raw = toml::from_str(text).map_err(|error| bad(error.to_string().trim_end()))?;
+        if raw.meta.format != file::FORMAT {
+            return Err(bad("[meta] format is not one that this program reads"));
+        }
+        let python = file::minor(&raw.meta.python).ok_or_else(|| bad("[meta] python is no minor version"))?;
+        let mut fields = BTreeMap::new();
+        for (group, keys) in raw.groups {
+            for (field, position) in keys {
+                if position.checked_add(8).is_none_or(|end| end > raw.meta.size) {
+                    return Err(bad(&format!("[{group}] {field} lies beyond the end")));
+                }
+                fields.insert((group.clone(), field), position);
+            }
+        }
+        Ok(Table { python, size: raw.meta.size, fields })
+    }
+
+    /// The value of a field, if the table has it and the bytes reach that far.
+    pub fn get(&self, bytes: &[u8], group: &str, field: &str) -> Option<u64> {
+        let at = *self.fields.get(&(group.to_owned(), field.to_owned()))?;
+        let bytes = bytes.get(at..at.checked_add(8)?)?;
+        bytes.try_into().ok().map(u64::from_le_bytes)
+    }
+
+    /// Lays what the target says over `layout`, all of it or nothing; what differs from the layout is returned.
+    ///
+    /// `bytes` is the target's `_Py_DebugOffsets` from its cookie on. With `other_minor` its version need not be that of
+    /// this table: a guess for a version that nobody knows yet.
+    pub fn apply(&self, layout: &mut Layout, bytes: &[u8], other_minor: bool) -> Result<Vec<Told>, Rejected> {
+        if !bytes.starts_with(&COOKIE) {
+            return Err(Rejected::Cookie);
+        }
+        if bytes.len() < self.size {
+            return Err(Rejected::Short { bytes: bytes.len(), size: self.size });
+        }
+        let hex = self.get(bytes, "header", "version").unwrap_or(0);
+        let found = Version::from_hex(u32::try_from(hex).unwrap_or(0));
+        if (found.major, found.minor) != self.python && !other_minor {
+            return Err(Rejected::Version { found });
+        }
+        let mut said = Vec::new();
+        for &(group, section, keys) in KEYS {
+            self.read(bytes, group, section, keys, &mut said)?;
+        }
+        if self.get(bytes, "header", "free_threaded") == Some(1) {
+            for &(group, section, keys) in FREE_THREADED_KEYS {
+                self.read(bytes, group, section, keys, &mut said)?;
+            }
+        }
+        if let Some(gil) = self.get(bytes, "interpreter_state", "gil_runtime_state") {
+            for &(field, key) in GIL {
+                let Some(value) = self.get(bytes, "interpreter_state", field) else { continue };
+                let absurd = || Rejected::Absurd { field: format!("interpreter_state.{field}"), value };
+                self.fits(bytes, "interpreter_state", value).then_some(()).ok_or_else(absurd)?;
+                said.push(("gil", key, value.checked_sub(gil).ok_or_else(absurd)?));
+            }
+        }
+        Ok(lay(layout, &said))
+    }
+
+    fn read<'k>(
+        &self,
+        bytes: &[u8],
+        group: &str,
+        section: &'k str,
+        keys: &[(&str, &'k str)],
+        said: &mut Vec<(&'k str, &'k str, u64)>,
+    ) -> Result<(), Rejected> {
+        for &(field, key) in keys {
+            let Some(value) = self.get(bytes, group, field) else { continue };
+            let fits = if field == "size" {
+                (1..=MAX_STRUCT).contains(&value)
+            } else {
+                self.fits(bytes, group, value)
+            };
+            if !fits {
+                return Err(Rejected::Absurd { field: format!("{group}.{field}"), value });
+            }
+            said.push((section, key, value));
+        }
+        Ok(())
+    }
+
+    fn fits(&self, bytes: &[u8], group: &str, offset: u64) -> bool {
+        offset < self.get(bytes, group, "size").unwrap_or(MAX_STRUCT)
+    }
+}
+
+/// Puts what was said into the layout; what stood there differently, or not at all, is returned.
+fn lay(layout: &mut Layout, said: &[(&str, &str, u64)]) -> Vec<Told> {
+    let mut told = Vec::new();
+    for &(section, key, value) in said {
+        let target = value.cast_signed();
+        let file = layout.set(section, key, target);
+        if file != Some(target) {
+            told.push(Told { section: section.into(), key: key.into(), file, target });
+        }
+    }
+    told
+}
