@@ -2,5 +2,6 @@
 
 pub mod channel;
 pub mod clock;
+pub mod intern;
 
 pub use clock::{Clock, Schedule, Stop, Tick};
