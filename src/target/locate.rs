@@ -177,14 +177,14 @@ const TRIES: usize = 3;
 /// Finds the interpreter of a process and the layout that serves it.
 pub fn locate(process: &Process, catalogue: &Catalogue) -> Result<Located, LocateError> {
     let maps = process.readable()?;
-    let search = Search { process, memory: process.memory(), maps: &maps, catalogue };
+    let search = Search { process, memory: process.memory(), maps: &maps };
     let modules = search.modules();
     let mut first_miss = None;
     // The cheap signs first; only a process without them is searched for hidden ones.
-    for sign in [Loaded::exported as fn(&Loaded<'_>, &Search<'_>) -> Option<Sign>, Loaded::in_file, Loaded::in_data] {
+    for depth in [Depth::Exported, Depth::File, Depth::Data] {
         for module in &modules {
-            let Some(sign) = sign(module, &search) else { continue };
-            match search.identify(&modules, module, &sign) {
+            let Some(sign) = module.sign(&search, depth) else { continue };
+            match search.identify(&modules, module, &sign, catalogue) {
                 Ok(located) => return Ok(located),
                 Err(miss) => first_miss = first_miss.or(Some(miss)),
             }
@@ -202,8 +202,7 @@ pub fn locate(process: &Process, catalogue: &Catalogue) -> Result<Located, Locat
 /// Where `_AsyncioDebug` is, which appears only when the target imports asyncio (3.14 and later).
 pub fn asyncio_debug(process: &Process) -> Option<Addr> {
     let maps = process.readable().ok()?;
-    let catalogue = Catalogue::default();
-    let search = Search { process, memory: process.memory(), maps: &maps, catalogue: &catalogue };
+    let search = Search { process, memory: process.memory(), maps: &maps };
     search.asyncio_debug(&search.modules(), None)
 }
 
@@ -212,7 +211,6 @@ struct Search<'a> {
     process: &'a Process,
     memory: &'a dyn Memory,
     maps: &'a Maps,
-    catalogue: &'a Catalogue,
 }
 
 /// A module of the target.
@@ -221,6 +219,17 @@ struct Loaded<'a> {
     image: Image,
     exe: bool,
     file: OnceCell<Option<ElfFile>>,
+}
+
+/// How deep a module is searched for a sign, cheapest first.
+#[derive(Clone, Copy)]
+enum Depth {
+    /// Its exported symbols.
+    Exported,
+    /// The sections and symbols of its file.
+    File,
+    /// The bytes of its variables.
+    Data,
 }
 
 /// What makes a module look like an interpreter.
@@ -236,6 +245,14 @@ impl Loaded<'_> {
 
     fn name(&self) -> String {
         self.first.path.display().to_string()
+    }
+
+    fn sign(&self, search: &Search<'_>, depth: Depth) -> Option<Sign> {
+        match depth {
+            Depth::Exported => self.exported(search),
+            Depth::File => self.in_file(search),
+            Depth::Data => self.in_data(search),
+        }
     }
 
     fn exported(&self, search: &Search<'_>) -> Option<Sign> {
@@ -297,7 +314,13 @@ impl<'a> Search<'a> {
     }
 
     /// Takes one module for the interpreter and sees how far that leads.
-    fn identify(&self, modules: &[Loaded<'_>], module: &Loaded<'_>, sign: &Sign) -> Result<Located, LocateError> {
+    fn identify(
+        &self,
+        modules: &[Loaded<'_>],
+        module: &Loaded<'_>,
+        sign: &Sign,
+        catalogue: &Catalogue,
+    ) -> Result<Located, LocateError> {
         let (pid, name) = (self.process.pid(), module.name());
         let symbols = self.symbols(modules, module, sign);
         let runtime = symbols.get("_PyRuntime").map(|s| s.addr).or(sign.runtime);
@@ -316,7 +339,7 @@ impl<'a> Search<'a> {
             symbol_sizes: sized.filter(|(_, size)| *size > 0).collect(),
             debug_offsets: told,
         };
-        let candidates = match self.catalogue.candidates(&fingerprint) {
+        let candidates = match catalogue.candidates(&fingerprint) {
             Ok(candidates) => candidates,
             Err(refusal) => return Err(LocateError::NoLayout { pid, module: name, refusal }),
         };

@@ -235,11 +235,17 @@ fn addresses(memory: &dyn Memory, places: impl Iterator<Item = Addr>) -> Vec<Opt
 /// be read is left out.
 pub(super) fn chunks(memory: &dyn Memory, maps: &Maps, segment: &Segment) -> impl Iterator<Item = (Addr, Vec<u8>)> {
     let (from, to) = (segment.start, segment.end.min(segment.start.saturating_add(MAX_SEGMENT)));
-    maps.iter()
-        .filter(move |m| m.read && m.start < to && from < m.end)
-        .flat_map(move |m| {
-            let (start, end) = (m.start.max(from), m.end.min(to));
-            (start..end).step_by(CHUNK).map(move |at| (at, (end - at).min((CHUNK + OVERLAP) as u64) as usize))
-        })
-        .filter_map(move |(at, size)| memory.bytes(Addr(at), size).ok().map(|bytes| (Addr(at), bytes)))
+    // Variables with and without initial values lie in mappings of their own, side by side, and text across both.
+    let mut runs: Vec<(u64, u64)> = Vec::new();
+    for mapping in maps.iter().filter(|m| m.read && m.start < to && from < m.end) {
+        let (start, end) = (mapping.start.max(from), mapping.end.min(to));
+        match runs.last_mut() {
+            Some(last) if last.1 == start => last.1 = end,
+            _ => runs.push((start, end)),
+        }
+    }
+    let pieces = |(start, end): (u64, u64)| {
+        (start..end).step_by(CHUNK).map(move |at| (Addr(at), (end - at).min((CHUNK + OVERLAP) as u64) as usize))
+    };
+    runs.into_iter().flat_map(pieces).filter_map(|(at, size)| Some((at, memory.bytes(at, size).ok()?)))
 }
