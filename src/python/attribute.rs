@@ -107,7 +107,9 @@ impl Attributes {
         }
         let word: Addr = memory.get(object.minus(DICT_BEFORE))?;
         let values = match self.managed {
-            Managed::TwoWords if word.is_null() => memory.get::<Addr>(object.minus(VALUES_BEFORE))?.non_null(),
+            Managed::TwoWords if word.is_null() => {
+                memory.get::<Addr>(object.minus(VALUES_BEFORE))?.non_null()
+            }
             // The values are stored one byte before themselves, which makes the address odd.
             Managed::TaggedWord if word.0 & 1 == 1 => Some(word.plus(1)),
             Managed::Inline if word.is_null() && flags.bit(self.inline_bit) => {

@@ -154,15 +154,19 @@ impl Codes {
 
     /// Confirms what is kept of many code objects, in one read.
     pub fn confirm(&mut self, memory: &dyn Memory, codes: impl Iterator<Item = Addr>) {
-        let mut asked: Vec<Addr> = codes.filter(|at| self.kept.get(at).is_some_and(|k| k.look != self.look)).collect();
+        let mut asked: Vec<Addr> =
+            codes.filter(|at| self.kept.get(at).is_some_and(|k| k.look != self.look)).collect();
         asked.sort_unstable();
         asked.dedup();
         let pieces = || asked.iter().filter_map(|at| self.kept.get(at)).flat_map(|kept| &kept.witness.0);
         let mut room = vec![0; pieces().map(|(_, bytes)| bytes.len()).sum()];
         let mut parts = parts_in(&mut room, pieces());
         memory.read_many(&mut parts);
-        let same: Vec<bool> =
-            parts.iter().zip(pieces()).map(|(part, (_, bytes))| part.arrived && *part.buf == **bytes).collect();
+        let same: Vec<bool> = parts
+            .iter()
+            .zip(pieces())
+            .map(|(part, (_, bytes))| part.arrived && *part.buf == **bytes)
+            .collect();
         let mut same = same.into_iter();
         for at in asked {
             let Some(kept) = self.kept.get_mut(&at) else { continue };
@@ -260,7 +264,10 @@ impl Witness {
 }
 
 /// Reads of the given pieces, one behind the other in `room`, which is as long as all of them.
-fn parts_in<'a, 'p>(mut room: &'a mut [u8], pieces: impl Iterator<Item = &'p (Addr, Box<[u8]>)>) -> Vec<Part<'a>> {
+fn parts_in<'a, 'p>(
+    mut room: &'a mut [u8],
+    pieces: impl Iterator<Item = &'p (Addr, Box<[u8]>)>,
+) -> Vec<Part<'a>> {
     pieces
         .map_while(|(addr, bytes)| {
             let (buf, rest) = std::mem::take(&mut room).split_at_mut_checked(bytes.len())?;

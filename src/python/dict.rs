@@ -116,7 +116,9 @@ impl Dicts {
     /// Everything under a table of keys. The values stand beside the keys, or in an array of their own where many
     /// dictionaries or instances share the keys.
     pub fn table(&self, memory: &dyn Memory, keys: Addr, array: Option<Addr>) -> Result<Vec<Pair>, Unread> {
-        let Kind::Compact { keys: fields, .. } = &self.kind else { return Err(Unread::Garbage("a table of keys")) };
+        let Kind::Compact { keys: fields, .. } = &self.kind else {
+            return Err(Unread::Garbage("a table of keys"));
+        };
         let indices = match (fields.log2_index_bytes, fields.dk_size) {
             (Some(log2), _) => 1_u64.checked_shl(log2.read(memory, keys)?.into()),
             (None, Some(slots)) => index_bytes(slots.read(memory, keys)?),
@@ -128,7 +130,9 @@ impl Dicts {
             None => false,
         };
         let entry = match fields.uentry_size {
-            Some(size) if bare => Entry { span: 16, entry_size: size, entry_key: Field::at(0), entry_value: Field::at(8) },
+            Some(size) if bare => {
+                Entry { span: 16, entry_size: size, entry_key: Field::at(0), entry_value: Field::at(8) }
+            }
             _ => self.entry,
         };
         let entries = fields.nentries.read(memory, keys)?;
@@ -142,7 +146,12 @@ impl Dicts {
 
 impl Entry {
     /// The entries of a table, with those that hold nothing.
-    fn pairs(self, memory: &dyn Memory, table: Addr, entries: u64) -> Result<impl Iterator<Item = Pair>, Unread> {
+    fn pairs(
+        self,
+        memory: &dyn Memory,
+        table: Addr,
+        entries: u64,
+    ) -> Result<impl Iterator<Item = Pair>, Unread> {
         if entries > MAX_ENTRIES || self.entry_size < self.span {
             return Err(Unread::Garbage("a dictionary of a bearable size"));
         }

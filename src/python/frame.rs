@@ -97,8 +97,19 @@ pub struct Frames {
 
 #[derive(Debug)]
 enum Style {
-    Objects { top: Field<Addr>, frame: FrameObject, unit: i64 },
-    Interpreter { top: Top, frame: InterpreterFrame, code: CodeFields, copies: CodeArray, tag_mask: u64, skip_owners: Vec<u8> },
+    Objects {
+        top: Field<Addr>,
+        frame: FrameObject,
+        unit: i64,
+    },
+    Interpreter {
+        top: Top,
+        frame: InterpreterFrame,
+        code: CodeFields,
+        copies: CodeArray,
+        tag_mask: u64,
+        skip_owners: Vec<u8>,
+    },
 }
 
 /// Where 3.11 and later keep the innermost frame.
@@ -114,7 +125,11 @@ impl Frames {
     /// Binds what the layout says of frames.
     pub fn bind(layout: &Layout) -> Result<Frames, Missing> {
         let thread = ThreadFields::bind(layout)?;
-        let missing = |key: &str| Missing::Key { layout: layout.name.clone(), section: "thread".into(), key: key.into() };
+        let missing = |key: &str| Missing::Key {
+            layout: layout.name.clone(),
+            section: "thread".into(),
+            key: key.into(),
+        };
         let style = match layout.fact::<String>("frame.style")?.as_str() {
             "object" => Style::Objects {
                 top: thread.frame.ok_or_else(|| missing("frame"))?,
@@ -131,7 +146,11 @@ impl Frames {
                 code: CodeFields::bind(layout)?,
                 copies: CodeArray::bind(layout)?,
                 tag_mask: layout.fact("code.tag_mask")?,
-                skip_owners: layout.fact::<Vec<i64>>("frame.skip_owners")?.iter().map(|owner| *owner as u8).collect(),
+                skip_owners: layout
+                    .fact::<Vec<i64>>("frame.skip_owners")?
+                    .iter()
+                    .map(|owner| *owner as u8)
+                    .collect(),
             },
             _ => return Err(Missing::Fact { layout: layout.name.clone(), fact: "frame.style".into() }),
         };
@@ -149,7 +168,9 @@ impl Frames {
     /// Where the innermost frame of a thread is; null where it runs no Python.
     pub fn top(&self, memory: &dyn Memory, thread: Addr) -> Result<Addr, Fault> {
         match &self.style {
-            Style::Objects { top, .. } | Style::Interpreter { top: Top::State(top), .. } => top.read(memory, thread),
+            Style::Objects { top, .. } | Style::Interpreter { top: Top::State(top), .. } => {
+                top.read(memory, thread)
+            }
             Style::Interpreter { top: Top::CFrame(top, cframe), .. } => {
                 cframe.current_frame.read(memory, top.read(memory, thread)?)
             }

@@ -63,9 +63,15 @@ impl Gil {
     /// Binds what the layout says of the GIL. `symbols` are those of the interpreter's module.
     pub fn bind(layout: &Layout, root: Root, symbols: &BTreeMap<String, Addr>) -> Result<Gil, Missing> {
         let place = match (layout.fact::<String>("gil.where")?.as_str(), root) {
-            ("static", _) => symbols.get("_PyThreadState_Current").map_or(Place::Unknown, |at| Place::Current(*at)),
-            ("runtime", Root::Runtime(at)) => Place::Current(RuntimeFields::bind(layout)?.tstate_current.of(at)),
-            ("interpreter", _) => Place::Interpreter(InterpreterFields::bind(layout)?, GilFields::bind(layout)?),
+            ("static", _) => {
+                symbols.get("_PyThreadState_Current").map_or(Place::Unknown, |at| Place::Current(*at))
+            }
+            ("runtime", Root::Runtime(at)) => {
+                Place::Current(RuntimeFields::bind(layout)?.tstate_current.of(at))
+            }
+            ("interpreter", _) => {
+                Place::Interpreter(InterpreterFields::bind(layout)?, GilFields::bind(layout)?)
+            }
             _ => return Err(Missing::Fact { layout: layout.name.clone(), fact: "gil.where".into() }),
         };
         Ok(Gil { place })

@@ -96,7 +96,8 @@ impl Names {
         let look = self.look;
         let mut due = false;
         for state in states {
-            let known = self.known.entry(key(state)).or_insert(Known { name: None, seen: 0, due: look, pause: 1 });
+            let known =
+                self.known.entry(key(state)).or_insert(Known { name: None, seen: 0, due: look, pause: 1 });
             known.seen = look;
             due |= known.due <= look;
         }

@@ -131,11 +131,13 @@ impl Text {
     fn characters(&self, memory: &dyn Memory, addr: Addr) -> Result<Characters, Unread> {
         let characters = match &self.kind {
             Kind::Flexible(flexible) => flexible.characters(memory, addr)?,
-            Kind::Python2 { wide, width } if self.objects.is(memory, addr, TypeFlag::Unicode)? => Characters {
-                at: wide.data_any.read(memory, addr)?,
-                length: wide.length.read(memory, addr)?,
-                encoding: if *width == 2 { Encoding::Utf16 } else { Encoding::Points(4) },
-            },
+            Kind::Python2 { wide, width } if self.objects.is(memory, addr, TypeFlag::Unicode)? => {
+                Characters {
+                    at: wide.data_any.read(memory, addr)?,
+                    length: wide.length.read(memory, addr)?,
+                    encoding: if *width == 2 { Encoding::Utf16 } else { Encoding::Points(4) },
+                }
+            }
             Kind::Python2 { .. } => Characters {
                 at: addr.plus(self.bytes.sval as u64),
                 length: self.bytes.ob_size.read(memory, addr)?,
@@ -184,17 +186,25 @@ impl Encoding {
     }
 
     fn decode(self, bytes: &[u8]) -> String {
-        let units = |width| bytes.chunks_exact(width).map(|unit: &[u8]| unit.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b)));
+        let units = |width| {
+            bytes
+                .chunks_exact(width)
+                .map(|unit: &[u8]| unit.iter().rev().fold(0, |n, b| n << 8 | u32::from(*b)))
+        };
         match self {
             // Surrogates are no characters: Python keeps bytes that it could not decode as lone ones.
-            Encoding::Points(width) => units(width).map(|n| char::from_u32(n).unwrap_or(char::REPLACEMENT_CHARACTER)).collect(),
+            Encoding::Points(width) => {
+                units(width).map(|n| char::from_u32(n).unwrap_or(char::REPLACEMENT_CHARACTER)).collect()
+            }
             Encoding::Utf16 => char::decode_utf16(units(2).map(|n| n as u16))
                 .map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
                 .collect(),
             Encoding::Bytes => match std::str::from_utf8(bytes) {
                 Ok(text) => text.into(),
                 // A character that was cut in two at the end is left out.
-                Err(e) if e.error_len().is_none() => String::from_utf8_lossy(&bytes[..e.valid_up_to()]).into_owned(),
+                Err(e) if e.error_len().is_none() => {
+                    String::from_utf8_lossy(&bytes[..e.valid_up_to()]).into_owned()
+                }
                 Err(_) => bytes.iter().map(|byte| char::from(*byte)).collect(),
             },
         }

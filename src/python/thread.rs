@@ -123,7 +123,8 @@ impl Pthreads {
         self.offset = (0..PTHREAD_SPAN / 4)
             .find(|word| {
                 let ids = || described.iter().filter_map(|words| words.get(*word));
-                ids().any(|id| *id == leader.ns_tid) && ids().all(|id| tasks.iter().any(|task| task.ns_tid == *id))
+                ids().any(|id| *id == leader.ns_tid)
+                    && ids().all(|id| tasks.iter().any(|task| task.ns_tid == *id))
             })
             .map(|word| 4 * word as u64);
     }
