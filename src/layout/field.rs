@@ -178,7 +178,7 @@ macro_rules! fields {
     }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
-        #[allow(missing_docs, reason = "the fields bear CPython's own names")]
+        #[allow(missing_docs, dead_code, reason = "the fields bear CPython's own names, and not every reader needs the span")]
         $vis struct $name {
             /// How many bytes from the start of the struct hold all its fields.
             pub span: usize,
