@@ -9,3 +9,4 @@ pub mod target;
 pub mod python;
 pub mod model;
 pub mod sampler;
+pub mod recording;
