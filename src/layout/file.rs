@@ -1,7 +1,6 @@
 //! What a layout file is: TOML with the offsets and facts of one build, and which builds it serves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -79,13 +78,14 @@ pub enum Flag {
     TraceRefs,
 }
 
-impl fmt::Display for Flag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Flag {
+    /// Its name in a layout file.
+    pub fn word(self) -> &'static str {
+        match self {
             Flag::Debug => "debug",
-            Flag::FreeThreaded => "free-threaded",
-            Flag::TraceRefs => "trace-refs",
-        })
+            Flag::FreeThreaded => "free_threaded",
+            Flag::TraceRefs => "trace_refs",
+        }
     }
 }
 
@@ -308,7 +308,7 @@ fn read_facts(layout: &mut Layout, facts: Value) -> Result<(), String> {
 }
 
 /// A fact as TOML has it.
-pub(super) fn read_fact(value: &Value) -> Option<Fact> {
+pub(in crate::layout) fn read_fact(value: &Value) -> Option<Fact> {
     Some(match value {
         Value::String(text) => Fact::Text(text.clone()),
         Value::Integer(number) => Fact::Number(*number),
