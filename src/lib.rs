@@ -3,7 +3,8 @@
 //! The modules in reading order, along the river from the target's bytes to the files that are left behind;
 //! `ARCHITECTURE.md` draws it.
 
-pub mod layout;
 pub mod memory;
-pub mod model;
+pub mod layout;
 pub mod target;
+pub mod model;
+pub mod sampler;

