@@ -8,3 +8,4 @@ pub mod layout;
 pub mod target;
 pub mod model;
 pub mod sampler;
+pub mod cli;

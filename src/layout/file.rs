@@ -21,15 +21,17 @@ pub const EMBEDDED: &[(&str, &str)] = &[
     ("3.9", include_str!("../../layouts/3.9.toml")),
     ("3.10", include_str!("../../layouts/3.10.toml")),
     ("3.11", include_str!("../../layouts/3.11.toml")),
+    ("3.11-debian", include_str!("../../layouts/3.11-debian.toml")),
+    ("3.11d", include_str!("../../layouts/3.11d.toml")),
     ("3.12", include_str!("../../layouts/3.12.toml")),
     ("3.13", include_str!("../../layouts/3.13.toml")),
     ("3.13-debian", include_str!("../../layouts/3.13-debian.toml")),
-    ("3.13-debug", include_str!("../../layouts/3.13-debug.toml")),
+    ("3.13d", include_str!("../../layouts/3.13d.toml")),
     ("3.13t", include_str!("../../layouts/3.13t.toml")),
     ("3.14", include_str!("../../layouts/3.14.toml")),
-    ("3.14-debug", include_str!("../../layouts/3.14-debug.toml")),
+    ("3.14d", include_str!("../../layouts/3.14d.toml")),
     ("3.15", include_str!("../../layouts/3.15.toml")),
-    ("3.15-debug", include_str!("../../layouts/3.15-debug.toml")),
+    ("3.15d", include_str!("../../layouts/3.15d.toml")),
 ];
 
 /// A layout file as it stands: an overlay holds only what differs from the file that it inherits from.

@@ -295,7 +295,7 @@ fn symbol_sizes(files: &[&object::File<'_>]) -> BTreeMap<String, u64> {
     sizes
 }
 
-/// Finds the version: `Py_Version` (3.11 and later), else the one string that looks like one.
+/// Finds the version: `Py_Version` (3.11 and later), else the one string that ends like one.
 fn version(path: &Path, elf: &object::File<'_>) -> Result<Version, Error> {
     let symbol = elf.dynamic_symbols().chain(elf.symbols()).find(|symbol| symbol.name() == Ok("Py_Version"));
     if let Some(symbol) = symbol
@@ -306,11 +306,20 @@ fn version(path: &Path, elf: &object::File<'_>) -> Result<Version, Error> {
         return Ok(Version::from_hex(u32::from_le_bytes(bytes)));
     }
     let section = elf.section_by_name(".rodata").and_then(|section| section.data().ok()).unwrap_or_default();
-    let texts = section.split(|byte| *byte == 0).filter(|text| (5..16).contains(&text.len()));
-    let versions: BTreeSet<Version> = texts
-        .filter_map(|text| std::str::from_utf8(text).ok()?.parse().ok())
-        .filter(|version: &Version| matches!((version.major, version.minor), (2, 7) | (3, 4..)))
-        .collect();
+    let mut versions = BTreeSet::new();
+    for text in section.split(|byte| *byte == 0) {
+        // The linker lets a string begin inside another with the same end, such as `/opt/python-3.9.18`.
+        let start =
+            text.iter().rposition(|byte| !b"0123456789.abrc+".contains(byte)).map_or(0, |last| last + 1);
+        let Some(version) =
+            text.get(start..).and_then(|text| std::str::from_utf8(text).ok()?.parse::<Version>().ok())
+        else {
+            continue;
+        };
+        if matches!((version.major, version.minor), (2, 7) | (3, 4..)) {
+            versions.insert(version);
+        }
+    }
     let found: Vec<String> = versions.iter().map(Version::to_string).collect();
     match versions.iter().next() {
         Some(version) if versions.len() == 1 => Ok(*version),
