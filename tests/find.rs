@@ -74,8 +74,7 @@ struct Prefix {
 impl Prefix {
     fn of(python: &Python) -> Option<Prefix> {
         let ask = "import sysconfig as s\nfor n in ['prefix', 'INCLUDEPY', 'LIBDIR', 'INSTSONAME', 'LIBPL', 'LIBRARY']: print(s.get_config_var(n))";
-        let output = Command::new(&python.command[0]).args(&python.command[1..]).args(["-c", ask]).output().ok()?;
-        let text = String::from_utf8(output.stdout).ok()?;
+        let text = python.ask(ask);
         let [dir, include, lib, soname, archives, archive] = text.lines().collect::<Vec<_>>().try_into().ok()?;
         let prefix = Prefix {
             dir: dir.into(),
@@ -219,17 +218,16 @@ fn an_installed_python_that_hides_its_names_is_found() {
         let dir = tempfile::tempdir_in(parent).expect("a directory");
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
         let snake = dir.path().join("snake");
-        let exe = python.exe();
-        disguise(&exe, &snake, &hidden);
-        let inside = |path: &Path| match python.root() {
-            Some(root) => Path::new("/").join(path.strip_prefix(root).expect("it lies there")).display().to_string(),
-            None => path.display().to_string(),
+        disguise(&python.exe(), &snake, &hidden);
+        let snake = match python.root() {
+            Some(root) => Path::new("/").join(snake.strip_prefix(root).expect("it lies there")),
+            None => snake,
         };
-        let (snake, home) = (inside(&snake), inside(exe.parent().and_then(Path::parent).expect("a prefix")));
+        let (snake, home) = (snake.display().to_string(), python.ask("import sys; print(sys.prefix)"));
         let mut words: Vec<&str> = python.command.iter().map(String::as_str).collect();
         words.pop();
         words.push(&snake);
-        let target = scripted(&words, &[("PYTHONHOME", &home)]);
+        let target = scripted(&words, &[("PYTHONHOME", home.trim_end())]);
         let located = check(target.pid(), &python.version);
         let how = if python.minor() >= (3, 13) { "the cookie of _Py_DebugOffsets" } else { "a scan of its data" };
         assert!(located.found_by.contains(how), "{}: {}", python.name, located.found_by);
