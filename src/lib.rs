@@ -6,5 +6,7 @@
 pub mod memory;
 pub mod layout;
 pub mod target;
+pub mod python;
 pub mod model;
 pub mod sampler;
+pub mod recording;

@@ -81,11 +81,13 @@ fn violations(path: &str, text: &str) -> Vec<String> {
             continue;
         }
         for used in crate_modules(code) {
-            let allowed = MAY_USE.iter().find(|(name, _)| *name == module).is_none_or(|(_, may)| {
-                used == module || may.contains(&used.as_str()) || used == "fields"
-            });
+            let allowed = MAY_USE
+                .iter()
+                .find(|(name, _)| *name == module)
+                .is_none_or(|(_, may)| used == module || may.contains(&used.as_str()) || used == "fields");
             if !allowed {
-                found.push(format!("line {number}: `{module}` may not use `{used}` (ARCHITECTURE.md, rooms)"));
+                found
+                    .push(format!("line {number}: `{module}` may not use `{used}` (ARCHITECTURE.md, rooms)"));
             }
         }
         for (name, homes) in CRATE_HOMES {
@@ -200,7 +202,11 @@ fn a_planted_file_without_a_header_is_found() {
 #[test]
 fn a_planted_use_of_a_room_that_is_closed_is_found() {
     check("model/gc.rs", "//! x.\nuse crate::memory::Addr;\n", Some("`model` may not use `memory`"));
-    check("recording/file.rs", "//! x.\nuse crate::{model::At, target::{maps, elf}};\n", Some("may not use `target`"));
+    check(
+        "recording/file.rs",
+        "//! x.\nuse crate::{model::At, target::{maps, elf}};\n",
+        Some("may not use `target`"),
+    );
     check("format/svg.rs", "//! x.\nfn f() -> crate::python::Look {}\n", Some("may not use `python`"));
     check("python/gil.rs", "//! x.\nuse crate::{memory::{Addr, Memory}, layout::Field};\n", None);
     check("cli/dump.rs", "//! x.\nuse crate::python::Look;\n", None);
@@ -210,7 +216,11 @@ fn a_planted_use_of_a_room_that_is_closed_is_found() {
 fn a_planted_crate_away_from_home_is_found() {
     check("python/gil.rs", "//! x.\nuse nix::unistd::Pid;\n", Some("`nix` lives in"));
     check("recording/file.rs", "//! x.\nlet x = anyhow::bail!();\n", Some("`anyhow` lives in"));
-    check("recording/file.rs", "//! x.\nuse std::os::unix::fs::chown;\n", Some("may not know the operating system"));
+    check(
+        "recording/file.rs",
+        "//! x.\nuse std::os::unix::fs::chown;\n",
+        Some("may not know the operating system"),
+    );
     check("format/flamegraph.rs", "//! x.\nuse inferno::flamegraph;\n", None);
     check("target/elf.rs", "//! x.\nuse object::read::elf;\n", None);
     check("python/object.rs", "//! x.\nuse crate::python::object::Dict;\n", None);

@@ -189,7 +189,7 @@ macro_rules! fields {
             /// Binds the fields, or says which one the layout lacks.
             $vis fn bind(layout: &$crate::layout::Layout) -> Result<Self, $crate::layout::Missing> {
                 let mut span = 0;
-                $(let $field = <$kind as $crate::layout::Bind>::bind(layout, $section, stringify!($field), &mut span)?;)*
+                $(let $field = <$kind as $crate::layout::Bind>::bind(layout, $section, stringify!($field).trim_start_matches("r#"), &mut span)?;)*
                 Ok(Self { span, $($field,)* })
             }
         }
