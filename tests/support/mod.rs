@@ -75,6 +75,14 @@ impl Python {
         }
     }
 
+    /// What it prints when it runs one line.
+    pub fn ask(&self, line: &str) -> String {
+        let mut command = Command::new(&self.command[0]);
+        let output = command.args(&self.command[1..]).args(["-c", line]).output().expect("it runs");
+        assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("it prints text")
+    }
+
     /// `(3, 13)` of `3.13.5`.
     pub fn minor(&self) -> (u32, u32) {
         let mut numbers = self.version.split('.').map(|n| n.parse().expect("a number"));
