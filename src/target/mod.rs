@@ -5,6 +5,9 @@ pub mod maps;
 pub mod elf;
 mod root;
 pub mod locate;
+pub mod child;
+pub mod own;
 
+pub use child::Child;
 pub use locate::{Located, Module, Root};
 pub use process::{Proc, Process, ProcessError, Thread};
