@@ -41,10 +41,9 @@ impl Catalogue {
             let file = File::parse(&name, &text)?;
             files.insert(name, (file, true));
         }
-        let tables = told::EMBEDDED
-            .iter()
-            .map(|(name, text)| told::Table::parse(name, text))
-            .collect::<Result<_, _>>()?;
+        let tables = |texts: &[(&str, &str)]| {
+            texts.iter().map(|(name, text)| told::Table::parse(name, text)).collect::<Result<Vec<_>, _>>()
+        };
         let mut entries = Vec::new();
         for (file, added) in files.values() {
             let (layout, computed) = whole(&files, file)?;
