@@ -10,3 +10,4 @@ pub mod python;
 pub mod model;
 pub mod sampler;
 pub mod recording;
+pub mod cli;
