@@ -4,6 +4,7 @@ pub mod process;
 pub mod maps;
 pub mod elf;
 mod root;
+mod sign;
 pub mod locate;
 pub mod child;
 pub mod own;
