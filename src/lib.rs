@@ -9,3 +9,4 @@ pub mod target;
 pub mod model;
 pub mod sampler;
 pub mod recording;
+pub mod format;

@@ -3,10 +3,13 @@
 use std::collections::HashMap;
 
 use super::tables::Recording;
-use crate::model::{ProcessId, TrackId};
+use crate::model::{FileKind, ProcessId, TrackId};
 
 /// How many components of a path are shown where nothing better is known: enough for `app/feed.py`.
 const COMPONENTS: usize = 2;
+
+/// Where distributions are installed.
+const PACKAGES: [&str; 2] = ["/site-packages/", "/dist-packages/"];
 
 /// Two files that still have one name after this many components get their whole paths.
 const MAX_COMPONENTS: usize = 16;
@@ -37,6 +40,16 @@ pub fn short_files(recording: &Recording) -> Vec<String> {
         if !changed {
             return paths.iter().zip(kept).map(|(path, keep)| tail(path, keep).to_owned()).collect();
         }
+    }
+}
+
+/// Whose code a file holds: as it was found while the target could be asked, else as its path says.
+pub fn whose(kind: FileKind, path: &str) -> FileKind {
+    match kind {
+        FileKind::Unknown if path.starts_with('<') => FileKind::Synthetic,
+        FileKind::Unknown if PACKAGES.iter().any(|marker| path.contains(marker)) => FileKind::Installed,
+        FileKind::Unknown if library_tail(path).is_some() => FileKind::Standard,
+        kind => kind,
     }
 }
 
@@ -75,7 +88,7 @@ fn components(path: &str) -> usize {
 
 /// The part of a path that lies below one of Python's own directories.
 fn library_tail(path: &str) -> Option<&str> {
-    for marker in ["/site-packages/", "/dist-packages/"] {
+    for marker in PACKAGES {
         if let Some((_, tail)) = path.rsplit_once(marker) {
             return Some(tail);
         }
@@ -94,7 +107,7 @@ fn tail(path: &str, keep: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Define, Event, File, FileId, FileKind, StringId};
+    use crate::model::{Define, Event, File, FileId, StringId};
 
     #[track_caller]
     fn check(paths: &[&str], expected: &[&str]) {

@@ -12,7 +12,7 @@ use super::label;
 use super::options::{By, ViewOptions};
 use super::tables::Recording;
 use super::view::{Node, NodeId, Row, RowId};
-use crate::model::{Frame, FrameKind, Quality, StackId, Torn};
+use crate::model::{FileKind, Frame, FrameKind, Quality, StackId, Torn};
 
 /// What stands for the part of a stack that is not there.
 pub const TORN: &str = "<torn>";
@@ -134,7 +134,8 @@ impl Places {
             let texts = [format!("{name} ({short})"), format!("{name} ({path})")];
             let matches = |patterns: &[Regex]| patterns.iter().any(|re| texts.iter().any(|text| re.is_match(text)));
             let file = if options.full_filenames { path } else { short };
-            let row = row_of(frame, name, file, options);
+            let whose = recording.file(frame.file).map_or(FileKind::Unknown, |file| label::whose(file.kind, path));
+            let row = row_of(frame, whose, name, file, options);
             let next = RowId(self.rows.len() as u32);
             let row = *known.entry(row).or_insert_with_key(|row| {
                 self.rows.push(row.clone());
@@ -145,7 +146,8 @@ impl Places {
         let fates = fates.collect();
         for mark in [TORN, TRUNCATED, NO_FRAME, HIDDEN] {
             let row = RowId(self.rows.len() as u32);
-            self.rows.push(Row { kind: FrameKind::Mark, name: mark.to_owned(), file: None, line: None });
+            let (kind, whose) = (FrameKind::Mark, FileKind::Synthetic);
+            self.rows.push(Row { kind, whose, name: mark.to_owned(), file: None, line: None });
             self.marks.insert(mark, row);
             if matches!(mark, NO_FRAME | HIDDEN) {
                 self.child(None, row);
@@ -247,14 +249,15 @@ fn missing(quality: Quality) -> Option<Missing> {
 }
 
 /// What a frame is shown as.
-fn row_of(frame: &Frame, name: &str, file: &str, options: &ViewOptions) -> Row {
+fn row_of(frame: &Frame, whose: FileKind, name: &str, file: &str, options: &ViewOptions) -> Row {
+    let kind = frame.kind;
     let file = Some(file.to_owned()).filter(|file| !file.is_empty());
     let line = match options.by {
         By::Line => frame.line,
         By::Function => frame.first_line,
         By::File | By::Module | By::Distribution => {
-            return Row { kind: frame.kind, name: file.unwrap_or_else(|| "?".to_owned()), file: None, line: None };
+            return Row { kind, whose, name: file.unwrap_or_else(|| "?".to_owned()), file: None, line: None };
         }
     };
-    Row { kind: frame.kind, name: name.to_owned(), file, line: line.filter(|_| !options.no_line_numbers) }
+    Row { kind, whose, name: name.to_owned(), file, line: line.filter(|_| !options.no_line_numbers) }
 }

@@ -8,13 +8,15 @@ use super::label;
 use super::options::{By, Metric, Mode, ViewOptions};
 use super::place::Places;
 use super::tables::Recording;
-use crate::model::{At, FrameKind, Nanos, Sample, State, TrackId};
+use crate::model::{At, FileKind, FrameKind, Nanos, Sample, State, TrackId};
 
 /// What a frame is shown as. Frames that are shown alike are one row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Row {
     /// What it stands for.
     pub kind: FrameKind,
+    /// Whose code it is.
+    pub whose: FileKind,
     /// The function's name, with its class where that is known; the file, where files are what is shown.
     pub name: String,
     /// The file.
