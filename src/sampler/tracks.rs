@@ -7,7 +7,7 @@ use crate::model::{Define, Event, ProcessId, Track, TrackId, TrackKind};
 use crate::python::ThreadLook;
 
 /// What makes a thread the same as the one seen before: a `pthread_t` alone is used again for the next thread.
-type Identity = (i64, u64, Option<u32>);
+type Identity = (i64, u64, Option<i32>);
 
 /// All tracks of one process.
 #[derive(Debug)]
@@ -38,7 +38,7 @@ impl Tracks {
             process: self.process,
             interpreter: thread.interpreter,
             thread: thread.thread,
-            native: thread.native,
+            native: thread.native.map(i32::cast_unsigned),
             name: name.map(|name| interner.string(name, out)),
             main: thread.main,
         };

@@ -75,6 +75,13 @@ impl Python {
         }
     }
 
+    /// What it prints when it runs these lines; `None` when they fail.
+    pub fn ask(&self, lines: &str) -> Option<String> {
+        let mut command = Command::new(&self.command[0]);
+        let output = command.args(&self.command[1..]).args(["-c", lines]).output().expect("it runs");
+        output.status.success().then(|| String::from_utf8(output.stdout).expect("it prints text"))
+    }
+
     /// `(3, 13)` of `3.13.5`.
     pub fn minor(&self) -> (u32, u32) {
         let mut numbers = self.version.split('.').map(|n| n.parse().expect("a number"));
