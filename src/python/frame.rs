@@ -87,8 +87,8 @@ fields! {
 
 fields! {
     /// `_PyCodeArray`, Include/cpython/code.h.
-    struct CodeArray in "tlbc" {
-        size: Option<Field<u64>>,
+    struct CodeArray in "code_array" {
+        count: Option<Field<u64>>,
         entries: Option<usize>,
     }
 }
@@ -413,8 +413,8 @@ impl Interpreter {
 impl CodeArray {
     /// Where copy number `index` of the instructions starts.
     fn entry(&self, memory: &dyn Memory, array: Addr, index: u32) -> Result<Addr, Torn> {
-        let (Some(size), Some(entries)) = (self.size, self.entries) else { return Err(Torn::Garbage) };
-        if u64::from(index) >= size.read(memory, array).map_err(unreadable)? {
+        let (Some(count), Some(entries)) = (self.count, self.entries) else { return Err(Torn::Garbage) };
+        if u64::from(index) >= count.read(memory, array).map_err(unreadable)? {
             return Err(Torn::Garbage);
         }
         memory.get(array.plus(entries as u64).plus(Addr::SIZE as u64 * u64::from(index))).map_err(unreadable)
