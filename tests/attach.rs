@@ -79,7 +79,10 @@ fn an_output_of_attach_and_an_export_of_its_recording_are_the_same_bytes() {
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let target = start(python, SHOP);
     let (pit, svg, json, folded) = (path("a.pit"), path("a.svg"), path("a.json.gz"), path("a.folded"));
-    attach(&target, &["-d", "0.5", "-r", "200", "-o", &pit, "-o", &svg, "-o", &json, "-o", &folded, "--threads"]);
+    attach(
+        &target,
+        &["-d", "0.5", "-r", "200", "-o", &pit, "-o", &svg, "-o", &json, "-o", &folded, "--threads"],
+    );
     for written in [&svg, &json, &folded] {
         let exported = written.replace("a.", "b.");
         let output = pitviper(&["export", &pit, "--threads", "-o", &exported]);
@@ -101,8 +104,10 @@ fn without_an_output_a_recording_is_left_under_a_name_that_tells_process_and_tim
         .status()
         .unwrap();
     assert!(status.success());
-    let names: Vec<_> =
-        std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let names: Vec<_> = std::fs::read_dir(dir.path())
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     let [name] = names.as_slice() else { panic!("{names:?}") };
     assert!(name.starts_with(&format!("pitviper-{pid}-20")) && name.ends_with(".pit"), "{name}");
     assert!(!open(&dir.path().join(name)).tracks.is_empty());
@@ -171,7 +176,9 @@ fn the_summary_of_a_program_is_json() {
     let pid = target.pid().to_string();
     let output = pitviper(&["attach", "--json", "--pid", &pid, "-d", "0.5", "-o", file.to_str().unwrap()]);
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    for key in ["samples", "rate", "missed", "partial", "retried", "errors", "overhead", "paused", "files", "top"] {
+    for key in
+        ["samples", "rate", "missed", "partial", "retried", "errors", "overhead", "paused", "files", "top"]
+    {
         assert!(summary.get(key).is_some(), "{key}: {summary}");
     }
     assert_eq!(summary["rate"]["asked"], 100.0);
@@ -190,7 +197,13 @@ fn a_program_is_run_and_its_exit_code_and_output_come_through() {
         command.args(["run", "-q", "-r", "1khz", "-o", file.to_str().unwrap(), "--"]);
         let output = command.args(&python.command).arg(inside).output().unwrap();
         std::fs::remove_file(outside).unwrap();
-        assert_eq!(output.status.code(), Some(7), "{}: {}", python.name, String::from_utf8_lossy(&output.stderr));
+        assert_eq!(
+            output.status.code(),
+            Some(7),
+            "{}: {}",
+            python.name,
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert_eq!(String::from_utf8_lossy(&output.stdout), "said\n", "{}", python.name);
         let recording = open(&file);
         let whole = recording.samples.iter().flatten().filter(|s| s.quality == Quality::Whole).count();

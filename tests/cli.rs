@@ -9,8 +9,21 @@ use support::{PARK, pitviper, python, start};
 
 /// Every command, as `help` takes it.
 const COMMANDS: &[&str] = &[
-    "", "attach", "run", "record", "dump", "export", "info", "ps", "doctor", "layout", "layout derive",
-    "layout list", "layout check", "completions", "man",
+    "",
+    "attach",
+    "run",
+    "record",
+    "dump",
+    "export",
+    "info",
+    "ps",
+    "doctor",
+    "layout",
+    "layout derive",
+    "layout list",
+    "layout check",
+    "completions",
+    "man",
 ];
 
 fn said(output: &Output) -> String {
@@ -38,7 +51,11 @@ fn every_command_says_what_it_does() {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let output = pitviper(&words);
         assert!(output.status.success(), "{command}: {}", said(&output));
-        let name = if command.is_empty() { "help".to_owned() } else { format!("help_{}", command.replace(' ', "_")) };
+        let name = if command.is_empty() {
+            "help".to_owned()
+        } else {
+            format!("help_{}", command.replace(' ', "_"))
+        };
         insta::assert_snapshot!(name, String::from_utf8(output.stdout).expect("text"));
     }
 }
@@ -96,7 +113,10 @@ fn a_process_that_may_not_be_read_says_so_and_points_to_the_doctor() {
             return println!("skipped: not root, so nobody else's rights can be tried");
         }
         assert_eq!(output.status.code(), Some(4), "{said}");
-        assert!(said.contains("not permitted") && said.contains(&format!("pitviper doctor --pid {pid}")), "{said}");
+        assert!(
+            said.contains("not permitted") && said.contains(&format!("pitviper doctor --pid {pid}")),
+            "{said}"
+        );
     }
 }
 

@@ -43,10 +43,15 @@ fn every_command_of_the_readme_works_as_it_stands() {
             .replace("1234", &target.pid().to_string())
             .replace("--duration 30s", "--duration 300ms")
             .replace("app.py", "app.py 3000");
-        let endless = command.contains("attach") && !command.contains("--duration") || command.contains("record");
+        let endless =
+            command.contains("attach") && !command.contains("--duration") || command.contains("record");
         let command = if endless { format!("timeout --signal=INT 1 {command}") } else { command };
-        let output =
-            Command::new("sh").args(["-c", &command]).current_dir(dir.path()).env("PATH", &path).output().unwrap();
+        let output = Command::new("sh")
+            .args(["-c", &command])
+            .current_dir(dir.path())
+            .env("PATH", &path)
+            .output()
+            .unwrap();
         // `timeout` answers 124 for a command that it had to interrupt, however well that one ended.
         let code = output.status.code();
         let fine = code == Some(0) || endless && code == Some(124);
@@ -57,7 +62,8 @@ fn every_command_of_the_readme_works_as_it_stands() {
         }
         if shown == "pitviper attach --pid 1234" {
             let written = std::fs::read_dir(dir.path()).unwrap().flatten().map(|e| e.path());
-            let recording = written.filter(|path| path.extension().is_some_and(|e| e == "pit")).max().unwrap();
+            let recording =
+                written.filter(|path| path.extension().is_some_and(|e| e == "pit")).max().unwrap();
             std::fs::rename(recording, dir.path().join("profile.pit")).unwrap();
         }
         drop(target);

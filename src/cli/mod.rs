@@ -10,6 +10,7 @@ pub mod dump;
 pub mod export;
 pub mod info;
 pub mod layout;
+pub mod check;
 pub mod shell;
 
 use std::io::{self, Write};
@@ -64,6 +65,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Dump(args) => dump::dump(&context, &args),
         Command::Completions(args) => shell::completions(&args).map(|()| Exit::Done),
         Command::Man => shell::man().map(|()| Exit::Done),
+        Command::Layout(args::Layout::Check(args)) => check::check(&context, &args),
         #[allow(unreachable_patterns)]
         Command::Top(_) => Err(Failure::not_yet("top").into()),
         Command::Heap(_) => Err(Failure::not_yet("heap").into()),

@@ -110,7 +110,8 @@ pub enum FormatError {
 
 /// The format of this name or alias.
 pub fn by_name(name: &str) -> Result<&'static Format, FormatError> {
-    if let Some(format) = FORMATS.iter().find(|format| format.name == name || format.aliases.contains(&name)) {
+    if let Some(format) = FORMATS.iter().find(|format| format.name == name || format.aliases.contains(&name))
+    {
         return Ok(format);
     }
     match LATER.iter().find(|later| later.name == name || later.aliases.contains(&name)) {
@@ -185,7 +186,8 @@ mod tests {
         let now = FORMATS.iter().flat_map(|f| [f.name].into_iter().chain(f.aliases.iter().copied()));
         let later = LATER.iter().flat_map(|f| [f.name].into_iter().chain(f.aliases.iter().copied()));
         let mut names: Vec<_> = now.chain(later).collect();
-        names.extend(FORMATS.iter().flat_map(|f| f.extensions).chain(LATER.iter().flat_map(|f| f.extensions)));
+        names
+            .extend(FORMATS.iter().flat_map(|f| f.extensions).chain(LATER.iter().flat_map(|f| f.extensions)));
         let all = names.len();
         names.sort_unstable();
         names.dedup();

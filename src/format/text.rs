@@ -50,7 +50,8 @@ pub fn facts(view: &View<'_>) -> String {
         Some(rate) => format!("asked {} Hz", number(rate)),
         None => "asked the most".to_owned(),
     };
-    let achieved = account.rate_achieved.map_or_else(String::new, |rate| format!(", achieved {} Hz", number(rate)));
+    let achieved =
+        account.rate_achieved.map_or_else(String::new, |rate| format!(", achieved {} Hz", number(rate)));
     format!(
         "mode {}, metric {}; {} samples in {}; {rate}{achieved}; missed {}, partial {:.2} %",
         options.mode.name(),

@@ -81,7 +81,10 @@ pub fn run(located: &Located, memory: &dyn Memory, tasks: &[Thread]) -> Vec<Chec
             return vec![Check { name: "the layout has all that is needed", guards: "everything", verdict }];
         }
     };
-    CHECKS.iter().map(|(name, guards, check)| Check { name, guards, verdict: verdict(*check, &mut subject) }).collect()
+    CHECKS
+        .iter()
+        .map(|(name, guards, check)| Check { name, guards, verdict: verdict(*check, &mut subject) })
+        .collect()
 }
 
 /// Whether nothing failed.
@@ -209,7 +212,8 @@ fn rings(subject: &mut Subject<'_>) -> Result<(), Doubt> {
     let (memory, layout) = (subject.memory, subject.layout());
     let first = subject.first_generation()?;
     let (generation, head) = (Generation::bind(layout)?, Head::bind(layout)?);
-    let (next_mask, prev_mask) = (layout.fact::<u64>("gc_head.next_mask")?, layout.fact::<u64>("gc_head.prev_mask")?);
+    let (next_mask, prev_mask) =
+        (layout.fact::<u64>("gc_head.next_mask")?, layout.fact::<u64>("gc_head.prev_mask")?);
     for number in 0..GENERATIONS {
         let ring = first.plus(number * generation.size as u64);
         let next = Addr(head.next.read(memory, ring)?.0 & next_mask);
@@ -271,7 +275,11 @@ impl Subject<'_> {
         if layout.fact::<String>("gc.lists")? != "generations" {
             return Err(Doubt::Skipped("this build keeps no such rings".into()));
         }
-        let key = |section: &str, key: &str| Missing::Key { layout: layout.name.clone(), section: section.into(), key: key.into() };
+        let key = |section: &str, key: &str| Missing::Key {
+            layout: layout.name.clone(),
+            section: section.into(),
+            key: key.into(),
+        };
         let state = match (layout.fact::<String>("gc.where")?.as_str(), self.located.root) {
             ("interpreter", _) => {
                 let gc = InterpreterGc::bind(layout)?.gc.ok_or_else(|| key("interp", "gc"))?;

@@ -326,7 +326,12 @@ impl Style {
     }
 
     /// The frame at `at`, unless it is one of the interpreter's own, and the one that called it.
-    fn parse(&self, memory: &dyn Memory, at: Addr, copy: Struct<'_>) -> Result<(Option<RawFrame>, Addr), Torn> {
+    fn parse(
+        &self,
+        memory: &dyn Memory,
+        at: Addr,
+        copy: Struct<'_>,
+    ) -> Result<(Option<RawFrame>, Addr), Torn> {
         match self {
             Style::Objects(objects) => Ok((Some(objects.parse(at, copy)?), copy.get(objects.frame.back))),
             Style::Interpreter(interpreter) => {
