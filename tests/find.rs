@@ -1,4 +1,5 @@
 //! Every way a Python can be hidden in a process, and that it is found nevertheless.
+#![allow(clippy::expect_used, clippy::print_stderr, reason = "a test fails loudly, and prints what it skips")]
 
 mod support;
 

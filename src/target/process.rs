@@ -382,6 +382,11 @@ pub(super) fn cmdline(proc: &Proc, pid: i32) -> Vec<String> {
     bytes.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }
 
+/// The name of a user, where there is one.
+pub fn user_name(uid: u32) -> Option<String> {
+    nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
+}
+
 /// The effective user id of a process.
 pub(super) fn uid(proc: &Proc, pid: i32) -> Option<u32> {
     let status = proc.text(pid, "status").ok()?;
