@@ -10,4 +10,5 @@ pub mod python;
 pub mod model;
 pub mod sampler;
 pub mod recording;
+pub mod format;
 pub mod cli;

@@ -40,7 +40,8 @@ struct Seen {
 impl Seen {
     fn open(target: &Target) -> Seen {
         let process = Process::open(&Proc::default(), target.pid()).expect("it lives");
-        let located = locate(&process, &Catalogue::load(None).expect("the layouts read")).expect("it is found");
+        let located =
+            locate(&process, &Catalogue::load(None).expect("the layouts read")).expect("it is found");
         let python = Python::open(&located).expect("its layout has all");
         Seen { process, python, look: Look::default() }
     }
@@ -90,7 +91,8 @@ fn every_stack_is_what_the_target_says_of_itself() {
         let names: Vec<_> = seen.look.threads.iter().map(|thread| thread.name.as_deref()).collect();
         assert_eq!(names.len(), truth.threads.len(), "{}: {names:?}", python.name);
         for thread in &seen.look.threads {
-            let name = thread.name.as_deref().unwrap_or_else(|| panic!("{}: no name: {thread:?}", python.name));
+            let name =
+                thread.name.as_deref().unwrap_or_else(|| panic!("{}: no name: {thread:?}", python.name));
             let said = truth.threads.get(name).unwrap_or_else(|| panic!("{}: no thread {name}", python.name));
             let what = format!("{}: thread {name}", python.name);
             let mut frames = seen.frames(thread);
@@ -116,5 +118,31 @@ fn every_stack_is_what_the_target_says_of_itself() {
         native.dedup();
         assert_eq!((native.len(), native[0].is_some()), (names.len(), true), "{}: {native:?}", python.name);
         eprintln!("{}: {} threads", python.name, names.len());
+    }
+}
+
+#[test]
+fn a_stack_that_moves_never_loses_its_base() {
+    const LOOKS: usize = 300;
+    for python in pythons() {
+        let target = start(python, include_str!("programs/recursive.py"));
+        let mut seen = Seen::open(&target);
+        let (mut torn, mut retried) = (0, 0);
+        for _ in 0..LOOKS {
+            seen.look();
+            let [thread] = &seen.look.threads[..] else { panic!("{}: one thread", python.name) };
+            retried += usize::from(thread.retried);
+            if thread.torn.is_some() {
+                torn += 1;
+                continue;
+            }
+            let mut names: Vec<_> = seen.frames(thread).into_iter().map(|frame| frame.0).collect();
+            assert!(names.len() <= 23, "{}: {names:?}", python.name);
+            assert_eq!(names.pop().as_deref(), Some("<module>"), "{}", python.name);
+            assert_eq!(names.pop().as_deref(), Some("main"), "{}", python.name);
+            assert!(names.iter().all(|name| name == "go_down"), "{}: {names:?}", python.name);
+        }
+        println!("{}: {retried} retried, {torn} torn of {LOOKS}", python.name);
+        assert!(torn <= LOOKS / 5, "{}: {torn} torn", python.name);
     }
 }

@@ -12,6 +12,7 @@ pub mod info;
 pub mod ps;
 pub mod doctor;
 pub mod layout;
+pub mod check;
 pub mod shell;
 
 use std::io::{self, Write};
@@ -68,6 +69,7 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Doctor(args) => doctor::doctor(&context, &args),
         Command::Completions(args) => shell::completions(&args).map(|()| Exit::Done),
         Command::Man => shell::man().map(|()| Exit::Done),
+        Command::Layout(args::Layout::Check(args)) => check::check(&context, &args),
         #[allow(unreachable_patterns)]
         Command::Top(_) => Err(Failure::not_yet("top").into()),
         Command::Heap(_) => Err(Failure::not_yet("heap").into()),

@@ -7,6 +7,9 @@ pub mod access;
 mod root;
 mod sign;
 pub mod locate;
+pub mod child;
+pub mod own;
 
+pub use child::Child;
 pub use locate::{Located, Module, Root};
 pub use process::{Proc, Process, ProcessError, Thread};

@@ -301,14 +301,15 @@ impl Process {
         ns_ids(&self.proc.text(self.pid, "status").unwrap_or_default()).last().copied().unwrap_or(self.pid)
     }
 
-    /// Its threads, now.
+    /// Its threads, now; the one that bears its pid first.
     pub fn threads(&self) -> Vec<Thread> {
         let tasks = self.proc.of(self.pid).join("task");
         let status = self.proc.text(self.pid, "status").unwrap_or_default();
         // One namespace is the common case, and saves a file for each thread.
         let nested = ns_ids(&status).len() > 1;
-        numbers(&tasks, MAX_THREADS)
-            .into_iter()
+        let mut tids = numbers(&tasks, MAX_THREADS);
+        tids.sort_by_key(|tid| *tid != self.pid);
+        tids.into_iter()
             .map(|tid| {
                 let dir = tasks.join(tid.to_string());
                 let inner = nested.then(|| read_at_most(&dir.join("status"), MAX_CMDLINE).ok()).flatten();

@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -51,6 +51,11 @@ pub fn python(name: &str) -> Option<&'static Python> {
         eprintln!("skipped: no Python {name} here");
     }
     found
+}
+
+/// Runs pitviper and waits for its end.
+pub fn pitviper(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pitviper")).args(arguments).output().expect("it runs")
 }
 
 impl Python {

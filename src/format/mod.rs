@@ -1,0 +1,196 @@
+//! What a view of a recording can be written as. Each format is a pure function of the view: equal views, equal bytes.
+
+pub mod flamegraph;
+pub mod folded;
+pub mod pit;
+pub mod speedscope;
+pub mod text;
+
+use std::io::{self, Write};
+
+use crate::recording::View;
+
+/// A way to write a view down.
+#[derive(Debug)]
+pub struct Format {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Its other names.
+    pub aliases: &'static [&'static str],
+    /// How the names of its files end; the first is the usual one.
+    pub extensions: &'static [&'static str],
+    /// What a person does with the file.
+    pub opens_with: &'static str,
+    /// Writes the view.
+    pub write: fn(&View<'_>, &mut dyn Write) -> io::Result<()>,
+}
+
+/// Every format.
+pub const FORMATS: &[Format] = &[
+    Format {
+        name: "pit",
+        aliases: &[],
+        extensions: &[".pit"],
+        opens_with: "pitviper export or pitviper info",
+        write: pit::write,
+    },
+    Format {
+        name: "flamegraph",
+        aliases: &["svg"],
+        extensions: &[".svg"],
+        opens_with: "any web browser",
+        write: flamegraph::write,
+    },
+    Format {
+        name: "speedscope",
+        aliases: &[],
+        extensions: &[".speedscope.json", ".json"],
+        opens_with: "https://www.speedscope.app",
+        write: speedscope::write,
+    },
+    Format {
+        name: "folded",
+        aliases: &["raw", "collapsed"],
+        extensions: &[".folded", ".txt"],
+        opens_with: "inferno-flamegraph, flamegraph.pl or speedscope",
+        write: folded::write,
+    },
+];
+
+/// A format that is decided upon and not there yet.
+#[derive(Debug)]
+pub struct Later {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// Its other names.
+    pub aliases: &'static [&'static str],
+    /// How the names of its files end.
+    pub extensions: &'static [&'static str],
+}
+
+/// The formats that are not there yet.
+pub const LATER: &[Later] = &[
+    Later { name: "firefox", aliases: &["gecko"], extensions: &[".firefox.json"] },
+    Later { name: "chrome", aliases: &["chrometrace"], extensions: &[".trace.json"] },
+    Later { name: "html", aliases: &["report"], extensions: &[".html"] },
+    Later { name: "jsonl", aliases: &[], extensions: &[".jsonl"] },
+    Later { name: "gc-csv", aliases: &[], extensions: &[".csv"] },
+    Later { name: "imports", aliases: &[], extensions: &[] },
+    Later { name: "heatmap-json", aliases: &[], extensions: &[".heatmap.json"] },
+];
+
+/// Why there is no format for a name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FormatError {
+    /// There will be one.
+    #[error("the format {name} is not there yet")]
+    NotYet {
+        /// The format's name.
+        name: &'static str,
+    },
+    /// There is none of this name.
+    #[error("there is no format {name:?}; there are {}", names())]
+    Unknown {
+        /// What was asked for.
+        name: String,
+    },
+    /// The file's name does not say which.
+    #[error("the name {file:?} does not say which format; these do: {}", extensions())]
+    UnknownFile {
+        /// The file's name.
+        file: String,
+    },
+    /// Recordings are packed as they are.
+    #[error("a recording is compressed as it is; leave the .gz of {file:?} away")]
+    Packed {
+        /// The file's name.
+        file: String,
+    },
+}
+
+/// The format of this name or alias.
+pub fn by_name(name: &str) -> Result<&'static Format, FormatError> {
+    if let Some(format) = FORMATS.iter().find(|format| format.name == name || format.aliases.contains(&name))
+    {
+        return Ok(format);
+    }
+    match LATER.iter().find(|later| later.name == name || later.aliases.contains(&name)) {
+        Some(later) => Err(FormatError::NotYet { name: later.name }),
+        None => Err(FormatError::Unknown { name: name.to_owned() }),
+    }
+}
+
+/// The format that a file's name tells by how it ends; a `.gz` behind that is passed over.
+pub fn by_file(file: &str) -> Result<&'static Format, FormatError> {
+    let plain = file.strip_suffix(".gz").unwrap_or(file);
+    let now = FORMATS.iter().flat_map(|format| format.extensions.iter().map(move |end| (*end, Ok(format))));
+    let later = LATER.iter().flat_map(|later| {
+        later.extensions.iter().map(move |end| (*end, Err(FormatError::NotYet { name: later.name })))
+    });
+    // The longest ending decides: `.firefox.json` is no `.json`.
+    let found = now.chain(later).filter(|(end, _)| plain.ends_with(end)).max_by_key(|(end, _)| end.len());
+    match found {
+        Some((_, Ok(format))) if format.name == "pit" && plain != file => {
+            Err(FormatError::Packed { file: file.to_owned() })
+        }
+        Some((_, answer)) => answer,
+        None => Err(FormatError::UnknownFile { file: file.to_owned() }),
+    }
+}
+
+fn names() -> String {
+    FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
+}
+
+fn extensions() -> String {
+    FORMATS.iter().flat_map(|format| format.extensions.iter().copied()).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(file: &str, expected: Result<&str, FormatError>) {
+        assert_eq!(by_file(file).map(|format| format.name), expected);
+    }
+
+    #[test]
+    fn a_file_name_tells_its_format_by_its_longest_ending() {
+        check("x.svg", Ok("flamegraph"));
+        check("x.svg.gz", Ok("flamegraph"));
+        check("a.b/x.speedscope.json", Ok("speedscope"));
+        check("x.json", Ok("speedscope"));
+        check("x.json.gz", Ok("speedscope"));
+        check("x.folded", Ok("folded"));
+        check("x.txt", Ok("folded"));
+        check("x.pit", Ok("pit"));
+        check("x.firefox.json", Err(FormatError::NotYet { name: "firefox" }));
+        check("x.heatmap.json.gz", Err(FormatError::NotYet { name: "heatmap-json" }));
+        check("x.pit.gz", Err(FormatError::Packed { file: "x.pit.gz".to_owned() }));
+        check("x.png", Err(FormatError::UnknownFile { file: "x.png".to_owned() }));
+        check("svg", Err(FormatError::UnknownFile { file: "svg".to_owned() }));
+    }
+
+    #[test]
+    fn a_format_is_found_by_its_name_and_its_aliases() {
+        for (name, expected) in [("svg", "flamegraph"), ("raw", "folded"), ("speedscope", "speedscope")] {
+            assert_eq!(by_name(name).map(|format| format.name), Ok(expected));
+        }
+        assert_eq!(by_name("gecko").map(|_| ()), Err(FormatError::NotYet { name: "firefox" }));
+        assert_eq!(by_name("png").map(|_| ()), Err(FormatError::Unknown { name: "png".to_owned() }));
+    }
+
+    #[test]
+    fn no_two_formats_share_a_name_or_an_ending() {
+        let now = FORMATS.iter().flat_map(|f| [f.name].into_iter().chain(f.aliases.iter().copied()));
+        let later = LATER.iter().flat_map(|f| [f.name].into_iter().chain(f.aliases.iter().copied()));
+        let mut names: Vec<_> = now.chain(later).collect();
+        names
+            .extend(FORMATS.iter().flat_map(|f| f.extensions).chain(LATER.iter().flat_map(|f| f.extensions)));
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

@@ -1,0 +1,272 @@
+//! Where each stack of a recording stands in the call tree that a view shows.
+//!
+//! Design constraints: stacks share their lower parts, and a parent always has the smaller id. So all of them are
+//! placed in one pass in the order of their ids, each at the cost of one frame, however deep they are.
+
+use std::collections::HashMap;
+
+use regex::Regex;
+use rustc_hash::FxHashMap;
+
+use super::label;
+use super::options::{By, ViewOptions};
+use super::tables::Recording;
+use super::view::{Node, NodeId, Row, RowId};
+use crate::model::{FileKind, Frame, FrameKind, Quality, StackId, Torn};
+
+/// What stands for the part of a stack that is not there.
+pub const TORN: &str = "<torn>";
+/// What stands for the part of a stack that is deeper than we follow.
+pub const TRUNCATED: &str = "<truncated>";
+/// What stands for a thread that runs no Python.
+pub const NO_FRAME: &str = "<no Python frame>";
+/// What stands for a stack all of whose frames are hidden.
+pub const HIDDEN: &str = "<hidden>";
+
+/// Where a stack stands, and whether one of its frames is one that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Place {
+    node: Option<NodeId>,
+    included: bool,
+}
+
+/// What is missing from a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Missing {
+    Base(&'static str),
+    Top(&'static str),
+}
+
+/// Rows, nodes made of them, and the node of each stack.
+#[derive(Debug)]
+pub(super) struct Places {
+    pub(super) rows: Vec<Row>,
+    pub(super) nodes: Vec<Node>,
+    children: FxHashMap<(Option<NodeId>, RowId), NodeId>,
+    marks: HashMap<&'static str, RowId>,
+    by_stack: Vec<Place>,
+    partial: FxHashMap<(Option<StackId>, Missing), Place>,
+    empty: Place,
+    collapse: Collapse,
+}
+
+/// Which neighbours become one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Collapse {
+    None,
+    /// A function that calls itself.
+    Recursion,
+    /// Frames whose row is the same.
+    Rows,
+}
+
+/// What becomes of a frame.
+#[derive(Debug, Clone, Copy)]
+struct Fate {
+    row: RowId,
+    hidden: bool,
+    included: bool,
+}
+
+impl Places {
+    /// Places every stack of a recording.
+    pub(super) fn new(
+        recording: &Recording,
+        options: &ViewOptions,
+        include: &[Regex],
+        exclude: &[Regex],
+    ) -> Places {
+        let collapse = match options.by {
+            By::Line | By::Function if options.collapse_recursion => Collapse::Recursion,
+            By::Line | By::Function => Collapse::None,
+            By::File | By::Module | By::Distribution => Collapse::Rows,
+        };
+        let everything = include.is_empty();
+        let mut places = Places {
+            rows: Vec::new(),
+            nodes: Vec::new(),
+            children: FxHashMap::default(),
+            marks: HashMap::new(),
+            by_stack: Vec::with_capacity(recording.stacks.len()),
+            partial: FxHashMap::default(),
+            empty: Place { node: None, included: everything },
+            collapse,
+        };
+        let fates = places.fates(recording, options, include, exclude);
+        for stack in &recording.stacks {
+            let below = match stack.parent {
+                Some(parent) => places.by_stack.get(parent.index()).copied().unwrap_or(places.empty),
+                None => places.empty,
+            };
+            let place = places.above(below, fates.get(stack.frame.index()).copied());
+            places.by_stack.push(place);
+        }
+        places.place_partial(recording, &fates);
+        places
+    }
+
+    /// Where a sample stands; `None` where the view leaves it out.
+    pub(super) fn of(&self, stack: Option<StackId>, quality: Quality) -> Option<NodeId> {
+        let place = match missing(quality) {
+            Some(missing) => self.partial.get(&(stack, missing)).copied(),
+            None => self.whole(stack),
+        };
+        let place = place.filter(|place| place.included)?;
+        place.node.or_else(|| {
+            let mark = if stack.is_some() { HIDDEN } else { NO_FRAME };
+            self.marks.get(mark).and_then(|row| self.children.get(&(None, *row))).copied()
+        })
+    }
+
+    fn whole(&self, stack: Option<StackId>) -> Option<Place> {
+        stack.map_or(Some(self.empty), |stack| self.by_stack.get(stack.index()).copied())
+    }
+
+    /// The row of each frame, and whether a pattern hides it or asks for it.
+    fn fates(
+        &mut self,
+        recording: &Recording,
+        options: &ViewOptions,
+        include: &[Regex],
+        exclude: &[Regex],
+    ) -> Vec<Fate> {
+        let short = label::short_files(recording);
+        let mut known: HashMap<Row, RowId> = HashMap::new();
+        let fates = recording.frames.iter().map(|frame| {
+            let name = recording.string(frame.qualname.unwrap_or(frame.name));
+            let path = recording.file(frame.file).map_or("", |file| recording.string(file.path));
+            let short = short.get(frame.file.index()).map_or("", String::as_str);
+            let texts = [format!("{name} ({short})"), format!("{name} ({path})")];
+            let matches =
+                |patterns: &[Regex]| patterns.iter().any(|re| texts.iter().any(|text| re.is_match(text)));
+            let file = if options.full_filenames { path } else { short };
+            let whose =
+                recording.file(frame.file).map_or(FileKind::Unknown, |file| label::whose(file.kind, path));
+            let row = row_of(frame, whose, name, file, options);
+            let next = RowId(self.rows.len() as u32);
+            let row = *known.entry(row).or_insert_with_key(|row| {
+                self.rows.push(row.clone());
+                next
+            });
+            Fate { row, hidden: matches(exclude), included: matches(include) }
+        });
+        let fates = fates.collect();
+        for mark in [TORN, TRUNCATED, NO_FRAME, HIDDEN] {
+            let row = RowId(self.rows.len() as u32);
+            let (kind, whose) = (FrameKind::Mark, FileKind::Synthetic);
+            self.rows.push(Row { kind, whose, name: mark.to_owned(), file: None, line: None });
+            self.marks.insert(mark, row);
+            if matches!(mark, NO_FRAME | HIDDEN) {
+                self.child(None, row);
+            }
+        }
+        fates
+    }
+
+    /// Places the stacks of partial samples: with a mark where a part is missing.
+    fn place_partial(&mut self, recording: &Recording, fates: &[Fate]) {
+        for sample in recording.samples.iter().flatten() {
+            let Some(missing) = missing(sample.quality) else { continue };
+            if self.partial.contains_key(&(sample.stack, missing)) {
+                continue;
+            }
+            match missing {
+                Missing::Top(mark) => {
+                    let below = self.whole(sample.stack).unwrap_or(self.empty);
+                    let place = Place { node: self.mark(below.node, mark), ..below };
+                    self.partial.insert((sample.stack, missing), place);
+                }
+                Missing::Base(mark) => self.place_without_base(recording, fates, sample.stack, mark),
+            }
+        }
+    }
+
+    /// Places a stack, and all that it stands on, above a mark at the root.
+    fn place_without_base(
+        &mut self,
+        recording: &Recording,
+        fates: &[Fate],
+        stack: Option<StackId>,
+        mark: &'static str,
+    ) {
+        let missing = Missing::Base(mark);
+        let mut unplaced = Vec::new();
+        let mut next = stack;
+        while next.is_some() && !self.partial.contains_key(&(next, missing)) {
+            unplaced.push(next);
+            next = next.and_then(|id| recording.stack(id)).and_then(|stack| stack.parent);
+        }
+        let root = Place { node: self.mark(None, mark), ..self.empty };
+        let mut below = *self.partial.entry((next, missing)).or_insert(root);
+        while let Some(id) = unplaced.pop() {
+            let frame = id.and_then(|id| recording.stack(id)).map(|stack| stack.frame.index());
+            below = self.above(below, frame.and_then(|frame| fates.get(frame)).copied());
+            self.partial.insert((id, missing), below);
+        }
+    }
+
+    /// The place of a frame called from `below`.
+    fn above(&mut self, below: Place, fate: Option<Fate>) -> Place {
+        let Some(fate) = fate else { return below };
+        let included = below.included || fate.included;
+        if fate.hidden {
+            return Place { included, ..below };
+        }
+        let parent = match below.node {
+            Some(node) if self.joins(node, fate.row) => {
+                self.nodes.get(node.index()).and_then(|node| node.parent)
+            }
+            node => node,
+        };
+        Place { node: Some(self.child(parent, fate.row)), included }
+    }
+
+    /// Whether a frame takes the place of the one that called it.
+    fn joins(&self, caller: NodeId, row: RowId) -> bool {
+        let Some(caller) = self.nodes.get(caller.index()) else { return false };
+        match self.collapse {
+            Collapse::None => false,
+            Collapse::Rows => caller.row == row,
+            Collapse::Recursion => match (self.rows.get(caller.row.index()), self.rows.get(row.index())) {
+                (Some(caller), Some(row)) => (&caller.name, &caller.file) == (&row.name, &row.file),
+                _ => false,
+            },
+        }
+    }
+
+    fn mark(&mut self, parent: Option<NodeId>, mark: &'static str) -> Option<NodeId> {
+        let row = self.marks.get(mark).copied()?;
+        Some(self.child(parent, row))
+    }
+
+    fn child(&mut self, parent: Option<NodeId>, row: RowId) -> NodeId {
+        *self.children.entry((parent, row)).or_insert_with(|| {
+            let id = NodeId(self.nodes.len() as u32);
+            self.nodes.push(Node { parent, row });
+            id
+        })
+    }
+}
+
+fn missing(quality: Quality) -> Option<Missing> {
+    let mark = |torn| if torn == Torn::TooDeep { TRUNCATED } else { TORN };
+    match quality {
+        Quality::Whole | Quality::Retried | Quality::Probable => None,
+        Quality::BaseMissing(torn) => Some(Missing::Base(mark(torn))),
+        Quality::TopMissing(torn) => Some(Missing::Top(mark(torn))),
+    }
+}
+
+/// What a frame is shown as.
+fn row_of(frame: &Frame, whose: FileKind, name: &str, file: &str, options: &ViewOptions) -> Row {
+    let kind = frame.kind;
+    let file = Some(file.to_owned()).filter(|file| !file.is_empty());
+    let line = match options.by {
+        By::Line => frame.line,
+        By::Function => frame.first_line,
+        By::File | By::Module | By::Distribution => {
+            return Row { kind, whose, name: file.unwrap_or_else(|| "?".to_owned()), file: None, line: None };
+        }
+    };
+    Row { kind, whose, name: name.to_owned(), file, line: line.filter(|_| !options.no_line_numbers) }
+}

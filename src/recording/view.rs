@@ -1,0 +1,295 @@
+//! A recording, looked at: which samples count, for how much, and what their frames are called.
+
+use regex::Regex;
+use rustc_hash::FxHashMap;
+
+use super::account::Account;
+use super::label;
+use super::options::{By, Metric, Mode, ViewOptions};
+use super::place::Places;
+use super::tables::Recording;
+use crate::model::{At, FileKind, FrameKind, Nanos, Sample, State, TrackId};
+
+/// What a frame is shown as. Frames that are shown alike are one row.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Row {
+    /// What it stands for.
+    pub kind: FrameKind,
+    /// Whose code it is.
+    pub whose: FileKind,
+    /// The function's name, with its class where that is known; the file, where files are what is shown.
+    pub name: String,
+    /// The file.
+    pub file: Option<String>,
+    /// The line: the one that ran, or the function's first.
+    pub line: Option<u32>,
+}
+
+/// A [`Row`], as a place in [`View::rows`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RowId(pub u32);
+
+/// A frame in the call tree: a row and the node that called it. A parent always has the smaller id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    /// What called it.
+    pub parent: Option<NodeId>,
+    /// What it is shown as.
+    pub row: RowId,
+}
+
+/// A [`Node`], as a place in [`View::nodes`]; a whole stack is told by its innermost one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub u32);
+
+impl RowId {
+    /// The place in its table.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl NodeId {
+    /// The place in its table.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl Row {
+    /// The row in one text: `name (file:line)`, as far as these are known.
+    pub fn text(&self) -> String {
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => format!("{} ({file}:{line})", self.name),
+            (Some(file), None) => format!("{} ({file})", self.name),
+            (None, _) => self.name.clone(),
+        }
+    }
+}
+
+/// A sample as a view shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seen {
+    /// Where its time begins.
+    pub from: At,
+    /// Where its time ends.
+    pub until: At,
+    /// Its stack.
+    pub node: NodeId,
+    /// Its weight, in the unit of the view's metric: nanoseconds or samples.
+    pub weight: u64,
+}
+
+/// A stack of the whole view, and its weight.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weighed<'v> {
+    /// What stands below the stack: its process and thread, where they are asked for.
+    pub roots: &'v [String],
+    /// The stack.
+    pub node: NodeId,
+    /// The weight of all its samples.
+    pub weight: u64,
+}
+
+/// Why a recording cannot be looked at in this way.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// Nothing that could answer it is recorded yet.
+    #[error("{what} is not there yet")]
+    NotYet {
+        /// The option, as on the command line.
+        what: String,
+    },
+    /// A pattern is not a regular expression.
+    #[error("the pattern of {option} does not compile: {source}")]
+    Pattern {
+        /// The option, as on the command line.
+        option: &'static str,
+        /// What is wrong and where.
+        source: regex::Error,
+    },
+    /// The span of time ends before it begins.
+    #[error("the span of time ends at {to} and begins at {from}")]
+    Span {
+        /// Its begin, since the recording's start.
+        from: Nanos,
+        /// Its end.
+        to: Nanos,
+    },
+}
+
+/// A recording through filters, a metric, a grouping and a span of time.
+#[derive(Debug)]
+pub struct View<'a> {
+    recording: &'a Recording,
+    options: &'a ViewOptions,
+    account: Account,
+    places: Places,
+    tracks: Vec<TrackId>,
+    /// What stands at the root of each track's stacks, by track.
+    roots: Vec<Vec<String>>,
+    span: (At, At),
+}
+
+impl<'a> View<'a> {
+    /// Looks at a recording.
+    pub fn new(recording: &'a Recording, options: &'a ViewOptions) -> Result<View<'a>, ViewError> {
+        refuse_what_is_not_yet(options)?;
+        let include = patterns("--include", &options.include)?;
+        let exclude = patterns("--exclude", &options.exclude)?;
+        let only_thread = patterns("--only-thread", options.only_thread.as_slice())?;
+        let from = options.from_ns.map_or(At(0), At);
+        let to = options.to_ns.map_or_else(|| recording.end().max(from), At);
+        if to < from {
+            return Err(ViewError::Span { from: Nanos(from.0), to: Nanos(to.0) });
+        }
+        let mut tracks = Vec::new();
+        let mut roots = Vec::new();
+        for (id, track) in (0..).map(TrackId).zip(&recording.tracks) {
+            let name = label::track(recording, id);
+            let mut root = Vec::new();
+            if recording.processes.len() > 1 {
+                root.push(label::process(recording, track.process));
+            }
+            if options.threads {
+                root.push(name.clone());
+            }
+            roots.push(root);
+            let wanted = only_thread.iter().all(|pattern| pattern.is_match(&name));
+            if wanted && (track.main || !options.main_thread) {
+                tracks.push(id);
+            }
+        }
+        let places = Places::new(recording, options, &include, &exclude);
+        let account = Account::of(recording);
+        Ok(View { recording, options, account, places, tracks, roots, span: (from, to) })
+    }
+
+    /// The recording itself.
+    pub fn recording(&self) -> &'a Recording {
+        self.recording
+    }
+
+    /// How it is looked at.
+    pub fn options(&self) -> &'a ViewOptions {
+        self.options
+    }
+
+    /// How good the recording is.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    /// The span of time that is looked at.
+    pub fn span(&self) -> (At, At) {
+        self.span
+    }
+
+    /// What a track is called.
+    pub fn track_name(&self, track: TrackId) -> String {
+        label::track(self.recording, track)
+    }
+
+    /// The tracks that are looked at.
+    pub fn tracks(&self) -> &[TrackId] {
+        &self.tracks
+    }
+
+    /// Everything that frames are shown as, also such as no sample of this view shows.
+    pub fn rows(&self) -> &[Row] {
+        &self.places.rows
+    }
+
+    /// Every frame of the call tree, also such as no sample of this view shows.
+    pub fn nodes(&self) -> &[Node] {
+        &self.places.nodes
+    }
+
+    /// The rows of a stack, innermost first.
+    pub fn rows_of(&self, node: NodeId) -> impl Iterator<Item = RowId> {
+        let mut next = Some(node);
+        std::iter::from_fn(move || {
+            let node = self.places.nodes.get(next?.index())?;
+            next = node.parent;
+            Some(node.row)
+        })
+    }
+
+    /// The samples of a track, in time.
+    pub fn samples(&self, track: TrackId) -> impl Iterator<Item = Seen> {
+        let rows = self.recording.samples_of(track);
+        // Rows of a track do not overlap, so those outside the span stand at its two ends.
+        let first = rows.partition_point(|row| {
+            row.until < self.span.0 || row.until == self.span.0 && row.from < row.until
+        });
+        let rows = rows.get(first..).unwrap_or(&[]);
+        rows.iter().take_while(|row| row.from <= self.span.1).filter_map(|row| self.seen(row))
+    }
+
+    /// Every stack of the view with the weight of all its samples, in no particular order.
+    pub fn stacks(&self) -> impl Iterator<Item = Weighed<'_>> {
+        let mut weights: FxHashMap<(&[String], NodeId), u64> = FxHashMap::default();
+        for track in &self.tracks {
+            let roots = self.roots.get(track.index()).map_or(&[][..], Vec::as_slice);
+            for seen in self.samples(*track) {
+                let weight = weights.entry((roots, seen.node)).or_default();
+                *weight = weight.saturating_add(seen.weight);
+            }
+        }
+        weights.into_iter().map(|((roots, node), weight)| Weighed { roots, node, weight })
+    }
+
+    /// The weight of all samples.
+    pub fn total(&self) -> u64 {
+        let samples = self.tracks.iter().flat_map(|track| self.samples(*track));
+        samples.map(|seen| seen.weight).fold(0, u64::saturating_add)
+    }
+
+    fn seen(&self, sample: &Sample) -> Option<Seen> {
+        if !self.options.idle && matches!(sample.state, State::Waiting(_)) {
+            return None;
+        }
+        let node = self.places.of(sample.stack, sample.quality)?;
+        let (from, until) = (sample.from.max(self.span.0), sample.until.min(self.span.1));
+        if until < from || until == from && sample.from < sample.until {
+            return None;
+        }
+        let whole = match self.options.metric {
+            Metric::Samples => u64::from(sample.count),
+            Metric::Time | Metric::Bytes | Metric::Objects => sample.weight.0,
+        };
+        let weight = share(whole, until.since(from), sample.until.since(sample.from));
+        Some(Seen { from, until, node, weight })
+    }
+}
+
+/// The part of a weight that falls to a part of its time.
+fn share(weight: u64, part: Nanos, whole: Nanos) -> u64 {
+    if part == whole || whole.0 == 0 {
+        return weight;
+    }
+    let rounded = (u128::from(weight) * u128::from(part.0) + u128::from(whole.0 / 2)) / u128::from(whole.0);
+    u64::try_from(rounded).unwrap_or(u64::MAX)
+}
+
+fn patterns(option: &'static str, patterns: &[String]) -> Result<Vec<Regex>, ViewError> {
+    let compile =
+        |pattern: &String| Regex::new(pattern).map_err(|source| ViewError::Pattern { option, source });
+    patterns.iter().map(compile).collect()
+}
+
+/// What later versions will answer.
+fn refuse_what_is_not_yet(options: &ViewOptions) -> Result<(), ViewError> {
+    let what = match options {
+        ViewOptions { mode: mode @ (Mode::Cpu | Mode::Gil | Mode::Exception), .. } => {
+            format!("--mode {}", mode.name())
+        }
+        ViewOptions { metric: metric @ (Metric::Bytes | Metric::Objects), .. } => {
+            format!("--metric {}", metric.name())
+        }
+        ViewOptions { by: by @ (By::Module | By::Distribution), .. } => format!("--by {}", by.name()),
+        ViewOptions { no_gc: true, .. } => "--no-gc".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(ViewError::NotYet { what })
+}
