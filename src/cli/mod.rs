@@ -9,6 +9,8 @@ pub mod open;
 pub mod dump;
 pub mod export;
 pub mod info;
+pub mod ps;
+pub mod doctor;
 pub mod layout;
 pub mod check;
 pub mod shell;
@@ -63,6 +65,8 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
     let context = Context::new(cli.global)?;
     match cli.command {
         Command::Dump(args) => dump::dump(&context, &args),
+        Command::Ps(args) => ps::ps(&context, &args),
+        Command::Doctor(args) => doctor::doctor(&context, &args),
         Command::Completions(args) => shell::completions(&args).map(|()| Exit::Done),
         Command::Man => shell::man().map(|()| Exit::Done),
         Command::Layout(args::Layout::Check(args)) => check::check(&context, &args),
