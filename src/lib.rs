@@ -6,7 +6,9 @@
 pub mod memory;
 pub mod layout;
 pub mod target;
+pub mod python;
 pub mod model;
 pub mod sampler;
 pub mod recording;
 pub mod format;
+pub mod cli;

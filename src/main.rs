@@ -1,3 +1,7 @@
 //! Parses the command line, runs the command, says what went wrong, and ends with the right exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pitviper::cli::main()
+}

@@ -45,7 +45,7 @@ const RIGHT_HALF: &[&str] = &["recording", "format", "sink", "tui"];
 /// The longest file that is not a table.
 const MAX_LINES: usize = 600;
 /// Files that are one long table, each with the reason.
-const TABLES: &[(&str, &str)] = &[("layout/keys.rs", "one row a struct member")];
+const TABLES: &[(&str, &str)] = &[("layout/derive/keys.rs", "one row a struct member")];
 
 /// What must not be left behind, and what to do instead. Spelled in halves, so that this file does not find itself.
 const DEBRIS: &[(&str, &str)] = &[

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::units::{Interval, Rate};
-use super::{export, info, layout};
+use super::{export, info, layout as layouts};
 
 /// Look at a running CPython from outside, and see where its time goes.
 #[derive(Debug, Parser)]
@@ -182,7 +182,7 @@ impl Later {
     pub fn used(&self) -> Option<&'static str> {
         let consistency = self.consistency.as_deref().is_some_and(|how| how != "checked");
         let heap = self.heap.as_deref().is_some_and(|tier| tier != "off");
-        let table = [
+        first_used(&[
             (consistency, "--consistency"),
             (self.pause_budget.is_some(), "--pause-budget"),
             (self.max_overhead.is_some(), "--max-overhead"),
@@ -193,9 +193,12 @@ impl Later {
             (self.source, "--source"),
             (self.native, "--native"),
             (self.subprocesses, "--subprocesses"),
-        ];
-        table.into_iter().find_map(|(used, name)| used.then_some(name))
+        ])
     }
+}
+
+fn first_used(options: &[(bool, &'static str)]) -> Option<&'static str> {
+    options.iter().find_map(|(used, name)| used.then_some(*name))
 }
 
 /// `attach`.
@@ -252,6 +255,42 @@ pub struct Dump {
     /// Whole file paths instead of their last part.
     #[arg(long)]
     pub full_filenames: bool,
+    /// Options whose time has not come.
+    #[command(flatten)]
+    pub later: DumpLater,
+}
+
+/// Options of `dump` whose time has not come.
+#[derive(Debug, Clone, Default, Args)]
+pub struct DumpLater {
+    /// Values of locals.
+    #[arg(long, hide = true)]
+    pub locals: bool,
+    /// Look several times.
+    #[arg(long, hide = true, value_name = "TIMES")]
+    pub repeat: Option<String>,
+    /// The time between looks.
+    #[arg(long, hide = true, value_name = "TIME")]
+    pub every: Option<String>,
+    /// Follow children.
+    #[arg(short, long, hide = true)]
+    pub subprocesses: bool,
+    /// Native frames.
+    #[arg(short, long, hide = true)]
+    pub native: bool,
+}
+
+impl DumpLater {
+    /// The first option that was used although its time has not come.
+    pub fn used(&self) -> Option<&'static str> {
+        first_used(&[
+            (self.locals, "--locals"),
+            (self.repeat.is_some(), "--repeat"),
+            (self.every.is_some(), "--every"),
+            (self.subprocesses, "--subprocesses"),
+            (self.native, "--native"),
+        ])
+    }
 }
 
 /// `ps`.
@@ -270,7 +309,7 @@ pub struct Doctor {
 #[derive(Debug, Subcommand)]
 pub enum Layout {
     /// Make a layout from a build's DWARF
-    Derive(layout::Derive),
+    Derive(layouts::Derive),
     /// List the layouts
     List,
     /// Say which layout serves a process, why, and what its self-checks say

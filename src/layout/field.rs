@@ -178,7 +178,7 @@ macro_rules! fields {
     }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy)]
-        #[allow(missing_docs, reason = "the fields bear CPython's own names")]
+        #[allow(missing_docs, dead_code, reason = "the fields bear CPython's own names, and not every reader needs the span")]
         $vis struct $name {
             /// How many bytes from the start of the struct hold all its fields.
             pub span: usize,
@@ -189,7 +189,7 @@ macro_rules! fields {
             /// Binds the fields, or says which one the layout lacks.
             $vis fn bind(layout: &$crate::layout::Layout) -> Result<Self, $crate::layout::Missing> {
                 let mut span = 0;
-                $(let $field = <$kind as $crate::layout::Bind>::bind(layout, $section, stringify!($field), &mut span)?;)*
+                $(let $field = <$kind as $crate::layout::Bind>::bind(layout, $section, stringify!($field).trim_start_matches("r#"), &mut span)?;)*
                 Ok(Self { span, $($field,)* })
             }
         }

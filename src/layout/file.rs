@@ -1,7 +1,6 @@
 //! What a layout file is: TOML with the offsets and facts of one build, and which builds it serves.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 
 use serde::Deserialize;
 use toml::{Table, Value};
@@ -22,15 +21,17 @@ pub const EMBEDDED: &[(&str, &str)] = &[
     ("3.9", include_str!("../../layouts/3.9.toml")),
     ("3.10", include_str!("../../layouts/3.10.toml")),
     ("3.11", include_str!("../../layouts/3.11.toml")),
+    ("3.11-debian", include_str!("../../layouts/3.11-debian.toml")),
+    ("3.11d", include_str!("../../layouts/3.11d.toml")),
     ("3.12", include_str!("../../layouts/3.12.toml")),
     ("3.13", include_str!("../../layouts/3.13.toml")),
     ("3.13-debian", include_str!("../../layouts/3.13-debian.toml")),
-    ("3.13-debug", include_str!("../../layouts/3.13-debug.toml")),
+    ("3.13d", include_str!("../../layouts/3.13d.toml")),
     ("3.13t", include_str!("../../layouts/3.13t.toml")),
     ("3.14", include_str!("../../layouts/3.14.toml")),
-    ("3.14-debug", include_str!("../../layouts/3.14-debug.toml")),
+    ("3.14d", include_str!("../../layouts/3.14d.toml")),
     ("3.15", include_str!("../../layouts/3.15.toml")),
-    ("3.15-debug", include_str!("../../layouts/3.15-debug.toml")),
+    ("3.15d", include_str!("../../layouts/3.15d.toml")),
 ];
 
 /// A layout file as it stands: an overlay holds only what differs from the file that it inherits from.
@@ -79,13 +80,14 @@ pub enum Flag {
     TraceRefs,
 }
 
-impl fmt::Display for Flag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Flag {
+    /// Its name in a layout file.
+    pub fn word(self) -> &'static str {
+        match self {
             Flag::Debug => "debug",
-            Flag::FreeThreaded => "free-threaded",
-            Flag::TraceRefs => "trace-refs",
-        })
+            Flag::FreeThreaded => "free_threaded",
+            Flag::TraceRefs => "trace_refs",
+        }
     }
 }
 
@@ -308,7 +310,7 @@ fn read_facts(layout: &mut Layout, facts: Value) -> Result<(), String> {
 }
 
 /// A fact as TOML has it.
-pub(super) fn read_fact(value: &Value) -> Option<Fact> {
+pub(in crate::layout) fn read_fact(value: &Value) -> Option<Fact> {
     Some(match value {
         Value::String(text) => Fact::Text(text.clone()),
         Value::Integer(number) => Fact::Number(*number),

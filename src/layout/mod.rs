@@ -1,6 +1,7 @@
 //! Where a build of CPython keeps things, as data: sections of named offsets, and facts that no offset can say.
 
 pub mod catalogue;
+pub mod derive;
 pub mod field;
 pub mod file;
 pub mod select;

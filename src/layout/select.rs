@@ -365,6 +365,6 @@ fn flags(build: &Fingerprint) -> BTreeSet<Flag> {
 }
 
 fn describe(build: &Fingerprint) -> String {
-    let flags = flags(build).into_iter().map(|flag| format!(", {flag}"));
+    let flags = flags(build).into_iter().map(|flag| format!(", {}", flag.word().replace('_', "-")));
     format!("{}{}", build.arch, flags.collect::<String>())
 }

@@ -43,6 +43,11 @@ impl Tape {
         self.pieces.insert(start, merged);
     }
 
+    /// All pieces, in order of their addresses.
+    pub fn pieces(&self) -> impl Iterator<Item = (Addr, &[u8])> {
+        self.pieces.iter().map(|(addr, piece)| (Addr(*addr), piece.as_slice()))
+    }
+
     /// The tape as a file: a magic word, then address, length and bytes of each piece, little-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();

@@ -43,7 +43,8 @@ pub enum FrameKind {
     Mark,
 }
 
-/// One line of one function. Lines and columns count from 1; `None` where the target does not say.
+/// One line of one function. Lines count from 1, columns are what `co_positions()` says: bytes from 0. `None` where the
+/// target does not say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Frame {
     /// What the frame stands for.

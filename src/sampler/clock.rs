@@ -66,6 +66,8 @@ pub struct Clock {
     period: Duration,
     /// The deadline that was last waited for, since `start`.
     deadline: Duration,
+    /// When there are no more looks, since `start`.
+    end: Option<Duration>,
     /// How long a look takes, from its deadline to its end, smoothed.
     cost: Duration,
     /// Time that we are late by, less than one period; whole periods of it are missed looks.
@@ -74,14 +76,15 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock that starts at `start` and ticks `rate` times a second, or as fast as it is asked.
-    pub fn new(start: Instant, rate: Option<f64>, schedule: Schedule) -> Clock {
+    /// A clock that starts at `start`, ticks `rate` times a second or as fast as it is asked, and ends after `duration`.
+    pub fn new(start: Instant, rate: Option<f64>, schedule: Schedule, duration: Option<Duration>) -> Clock {
         let period = rate.map_or(Duration::ZERO, |rate| Duration::from_secs_f64(1.0 / rate));
         Clock {
             start,
             schedule,
             period,
             deadline: Duration::ZERO,
+            end: duration,
             cost: Duration::ZERO,
             debt: Duration::ZERO,
             random: fastrand::Rng::new(),
@@ -93,7 +96,7 @@ impl Clock {
         At(self.start.elapsed().as_nanos() as u64)
     }
 
-    /// Waits for the next moment to look; `None` once `stop` says so.
+    /// Waits for the next moment to look; `None` once the time is over or `stop` says so.
     pub fn wait(&mut self, stop: &Stop) -> Option<Tick> {
         let asked = self.start.elapsed();
         let (missed, gap) = self.plan(asked);
@@ -102,7 +105,11 @@ impl Clock {
                 return None;
             }
             let now = self.start.elapsed();
-            let Some(left) = self.deadline.checked_sub(now).filter(|left| !left.is_zero()) else {
+            if self.end.is_some_and(|end| now >= end) {
+                return None;
+            }
+            let wake = self.end.map_or(self.deadline, |end| end.min(self.deadline));
+            let Some(left) = wake.checked_sub(now).filter(|left| !left.is_zero()) else {
                 return Some(Tick { at: At(now.as_nanos() as u64), missed, gap });
             };
             thread::park_timeout(left);
@@ -151,7 +158,7 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     fn clock(schedule: Schedule) -> Clock {
-        Clock::new(Instant::now(), Some(1000.0), schedule)
+        Clock::new(Instant::now(), Some(1000.0), schedule, None)
     }
 
     /// Runs `looks` looks that each take `cost`, in made-up time; returns the time they took and the looks missed.
@@ -195,6 +202,14 @@ mod tests {
     fn a_stop_ends_the_wait() {
         let stop = Stop::new(thread::current());
         stop.stop();
-        assert_eq!(Clock::new(Instant::now(), Some(0.001), Schedule::Fixed).wait(&stop), None);
+        assert_eq!(Clock::new(Instant::now(), Some(0.001), Schedule::Fixed, None).wait(&stop), None);
+    }
+
+    #[test]
+    fn the_time_is_wall_time_however_rare_the_looks() {
+        let end = Some(MS * 20);
+        let mut clock = Clock::new(Instant::now(), Some(0.001), Schedule::Fixed, end);
+        assert_eq!(clock.wait(&Stop::new(thread::current())), None);
+        assert!(clock.now() >= At(20_000_000));
     }
 }

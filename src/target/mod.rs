@@ -1,5 +1,10 @@
 //! A Python process, found and held: everything that the operating system and the target's ELF files say of it.
 
+pub mod process;
+pub mod maps;
+pub mod elf;
+mod root;
 pub mod locate;
 
 pub use locate::{Located, Module, Root};
+pub use process::{Proc, Process, ProcessError, Thread};

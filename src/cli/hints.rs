@@ -1,0 +1,56 @@
+//! From causes to advice: what an error means for a user, and the command that mends it.
+
+use super::failure::{Exit, Failure};
+use crate::layout::Missing;
+use crate::target::ProcessError;
+use crate::target::locate::LocateError;
+
+/// What the user is told of an error.
+pub fn explain(error: &anyhow::Error) -> Failure {
+    for cause in error.chain() {
+        if let Some(failure) = cause.downcast_ref::<Failure>() {
+            return Failure { exit: failure.exit, message: failure.message.clone(), hint: failure.hint.clone() };
+        }
+        if let Some(error) = cause.downcast_ref::<LocateError>() {
+            return locate(error);
+        }
+        if let Some(error) = cause.downcast_ref::<ProcessError>() {
+            return process(error);
+        }
+        if let Some(error) = cause.downcast_ref::<Missing>() {
+            return Failure::new(Exit::NotReadable, error.to_string())
+                .hint("make a layout of this build: pitviper layout derive ELF > DIR/NAME.toml, then --layouts DIR");
+        }
+    }
+    Failure::new(Exit::Failed, format!("{error:#}"))
+}
+
+fn process(error: &ProcessError) -> Failure {
+    let (exit, hint) = match error {
+        ProcessError::NoSuchProcess { .. } => (Exit::Gone, "`pitviper ps` lists the Pythons here".to_owned()),
+        ProcessError::IsThread { pid, .. } => (Exit::Gone, format!("name the process: --pid {pid}")),
+        ProcessError::Zombie { .. } => (Exit::Gone, "`pitviper ps` lists the Pythons here".to_owned()),
+        ProcessError::Gone { .. } => {
+            (Exit::Gone, "to observe a short program from its start: pitviper run -- CMD".to_owned())
+        }
+        ProcessError::Permission { pid, .. } => {
+            (Exit::Permission, format!("`pitviper doctor --pid {pid}` says why, and what mends it"))
+        }
+        ProcessError::Io { .. } => return Failure::new(Exit::Failed, error.to_string()),
+    };
+    Failure::new(exit, error.to_string()).hint(hint)
+}
+
+fn locate(error: &LocateError) -> Failure {
+    let hint = match error {
+        LocateError::Process(error) => return process(error),
+        LocateError::NotPython { .. } => "`pitviper ps` lists the Pythons here; a program that starts one is not one itself",
+        LocateError::PyPy { .. } => "pitviper reads CPython alone",
+        LocateError::Machine { .. } => "pitviper reads 64-bit x86 and ARM",
+        LocateError::NotInitialised { .. } => "try again in a moment; `pitviper run -- CMD` waits for it",
+        LocateError::NoVersion { .. } | LocateError::NoLayout { .. } | LocateError::NothingHolds { .. } => {
+            "make a layout of this build: pitviper layout derive ELF > DIR/NAME.toml, then --layouts DIR"
+        }
+    };
+    Failure::new(Exit::NotReadable, error.to_string()).hint(hint)
+}

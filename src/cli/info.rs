@@ -1,0 +1,4 @@
+//! stub
+use clap::Args;
+#[derive(Debug, Clone, Args)]
+pub struct Info {}

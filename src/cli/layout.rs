@@ -1,0 +1,105 @@
+//! `layout derive` and `layout list`: making layouts, and saying which there are.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use crate::layout::derive::{self, Overlay, Sources};
+use crate::layout::file::Meta;
+use crate::layout::{Catalogue, Version};
+
+/// `layout derive`.
+#[derive(Debug, Clone, Args)]
+pub struct Derive {
+    /// The executable or libpython that holds the interpreter.
+    pub elf: PathBuf,
+    /// The file with its DWARF, where that is detached.
+    #[arg(long, value_name = "FILE")]
+    pub debug: Option<PathBuf>,
+    /// A file with the DWARF of an extension module whose structs are wanted too: _asyncio, mmap.
+    #[arg(long = "module", visible_alias = "asyncio", value_name = "FILE")]
+    pub modules: Vec<PathBuf>,
+    /// Write only what differs from this layout.
+    #[arg(long, value_name = "NAME")]
+    pub inherits: Option<String>,
+    /// The first full version that the layout serves.
+    #[arg(long, value_name = "VERSION")]
+    pub from: Option<Version>,
+    /// The last full version that the layout serves.
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<Version>,
+    /// Who made the build.
+    #[arg(long, default_value = "unknown", value_name = "NAME")]
+    pub vendor: String,
+    /// Its version, where it cannot be told from the file.
+    #[arg(long, value_name = "VERSION")]
+    pub python: Option<Version>,
+    /// Also write the positions of the offset tables that it carries into this directory.
+    #[arg(long, value_name = "DIR")]
+    pub tables: Option<PathBuf>,
+}
+
+/// Prints the layout of a build as the text of a layout file.
+pub fn derive(args: &Derive, layouts: Option<&Path>) -> Result<()> {
+    let sources = Sources {
+        elf: args.elf.clone(),
+        debug: args.debug.clone(),
+        modules: args.modules.clone(),
+        python: args.python,
+    };
+    let derived = derive::derive(&sources)?;
+    for conflict in &derived.conflicts {
+        eprintln!("warning: parts of the program disagree on {conflict}");
+    }
+    let catalogue;
+    let inherits = match &args.inherits {
+        None => None,
+        Some(name) => {
+            catalogue = Catalogue::load(layouts)?;
+            let Some(entry) = catalogue.named(name) else {
+                bail!("there is no layout {name} to inherit from")
+            };
+            Some(&entry.layout)
+        }
+    };
+    let overlay = Overlay { inherits, from: args.from, to: args.to, vendor: &args.vendor };
+    print!("{}", derive::write(&derived, &overlay));
+    if let Some(directory) = &args.tables {
+        for (name, text) in derive::tables(&derived) {
+            let path = directory.join(format!("{name}.toml"));
+            fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints all layouts: name, versions, machine, how it is built, from which builds it was made.
+pub fn list(layouts: Option<&Path>) -> Result<()> {
+    let catalogue = Catalogue::load(layouts)?;
+    println!("{:<15} {:<16} {:<8} {:<14} MADE FROM", "LAYOUT", "SERVES", "ARCH", "BUILT");
+    for entry in catalogue.entries() {
+        let built: Vec<&str> = entry.meta.flags.iter().map(|flag| flag.word()).collect();
+        let built = if built.is_empty() { "plain".to_owned() } else { built.join(" ") };
+        let builds = entry.builds.iter().map(|build| format!("{} ({})", build.version, build.vendor));
+        let from = match &entry.computed {
+            Some(reason) => format!("computed: {reason}"),
+            None => builds.collect::<Vec<_>>().join(", "),
+        };
+        let added = if entry.added { " [--layouts]" } else { "" };
+        let (name, serves) = (&entry.layout.name, serves(&entry.meta));
+        println!("{name:<15} {serves:<16} {:<8} {built:<14} {from}{added}", entry.meta.arch.to_string());
+    }
+    Ok(())
+}
+
+fn serves(meta: &Meta) -> String {
+    let (major, minor) = meta.python;
+    match (meta.from, meta.to) {
+        (None, None) => format!("{major}.{minor}"),
+        (Some(from), None) => format!("{from} and later"),
+        (None, Some(to)) => format!("to {to}"),
+        (Some(from), Some(to)) => format!("{from} to {to}"),
+    }
+}

@@ -1,0 +1,44 @@
+//! Text from the target or from a file, made safe for a terminal: no control character and no bidi trick comes through.
+
+use std::borrow::Cow;
+
+/// The same text with everything that could command a terminal or turn the reading order shown as `·`.
+pub fn line(text: &str) -> Cow<'_, str> {
+    if text.chars().any(commands) {
+        Cow::Owned(text.chars().map(|c| if commands(c) { '·' } else { c }).collect())
+    } else {
+        Cow::Borrowed(text)
+    }
+}
+
+/// The last part of a path; all of a name that is no path, such as `<string>`.
+pub fn short(path: &str) -> &str {
+    if path.starts_with('<') {
+        return path;
+    }
+    path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)
+}
+
+fn commands(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_commands_a_terminal_comes_through() {
+        assert_eq!(line("кириллица💩"), "кириллица💩");
+        assert_eq!(line("\x1b[31mred\n\u{202e}txt"), "·[31mred··txt");
+    }
+
+    #[test]
+    fn a_path_is_shown_by_its_last_part() {
+        assert_eq!(short("/app/shop.py"), "shop.py");
+        assert_eq!(short("<frozen importlib._bootstrap>"), "<frozen importlib._bootstrap>");
+        assert_eq!(short("/app/"), "/app/");
+        assert_eq!(short(""), "");
+    }
+}

@@ -1,0 +1,175 @@
+//! Where in its source an instruction was written: the three kinds of line table that code objects have had.
+
+use crate::layout::{Layout, Missing};
+
+/// A place in a source file. Lines count from 1, columns are bytes from 0, as `co_positions()` has them; `None` where the
+/// table does not say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The line.
+    pub line: Option<u32>,
+    /// The line on which it ends.
+    pub end_line: Option<u32>,
+    /// The first column.
+    pub column: Option<u32>,
+    /// The column behind it.
+    pub end_column: Option<u32>,
+}
+
+/// The kind of a line table, as the facts `lines.kind` and `lines.signed` name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum LineTable {
+    /// Pairs of unsigned steps: bytes of code, lines (Objects/lnotab_notes.txt).
+    Lnotab,
+    /// The same, where a step in lines is signed.
+    SignedLnotab,
+    /// Ranges of code with the signed step that leads to their line; -128 says that there is none (PEP 626).
+    Linetable,
+    /// Ranges of code with lines and columns (PEP 657, Objects/locations.md).
+    Locations,
+}
+
+impl LineTable {
+    /// The kind that a layout says its code objects have.
+    pub fn bind(layout: &Layout) -> Result<LineTable, Missing> {
+        match layout.fact::<String>("lines.kind")?.as_str() {
+            "lnotab" if layout.fact("lines.signed")? => Ok(LineTable::SignedLnotab),
+            "lnotab" => Ok(LineTable::Lnotab),
+            "linetable" => Ok(LineTable::Linetable),
+            "locations" => Ok(LineTable::Locations),
+            _ => Err(Missing::Fact { layout: layout.name.clone(), fact: "lines.kind".into() }),
+        }
+    }
+
+    /// The place of the instruction at byte `offset` of the code. An offset below 0 is that of a frame that has not
+    /// started: it stands at the function's first line. A table that is cut short or makes no sense says nothing.
+    pub fn position(self, table: &[u8], first_line: i32, offset: i64) -> Position {
+        let first = i64::from(first_line);
+        match self {
+            _ if offset < 0 => at_line(Some(first)),
+            LineTable::Lnotab => at_line(Some(lnotab(table, first, offset, i64::from))),
+            LineTable::SignedLnotab => {
+                at_line(Some(lnotab(table, first, offset, |step| i64::from(step.cast_signed()))))
+            }
+            LineTable::Linetable => at_line(linetable(table, first, offset)),
+            LineTable::Locations => locations(table, first, offset).unwrap_or_default(),
+        }
+    }
+}
+
+fn at_line(line: Option<i64>) -> Position {
+    Position { line: line.and_then(counted), ..Position::default() }
+}
+
+fn counted(value: i64) -> Option<u32> {
+    u32::try_from(value).ok()
+}
+
+/// `PyCode_Addr2Line` of Objects/codeobject.c, 2.7 to 3.9.
+fn lnotab(table: &[u8], first: i64, offset: i64, lines: impl Fn(u8) -> i64) -> i64 {
+    let (mut code, mut line) = (0, first);
+    for pair in table.chunks_exact(2) {
+        code += i64::from(pair[0]);
+        if code > offset {
+            break;
+        }
+        line += lines(pair[1]);
+    }
+    line
+}
+
+/// `_PyCode_CheckLineNumber` of Objects/codeobject.c, 3.10.
+fn linetable(table: &[u8], first: i64, offset: i64) -> Option<i64> {
+    const NO_LINE: i8 = -128;
+    let (mut end, mut line) = (0, first);
+    for pair in table.chunks_exact(2) {
+        let step = pair[1].cast_signed();
+        end += i64::from(pair[0]);
+        if step != NO_LINE {
+            line += i64::from(step);
+        }
+        if end > offset {
+            return (step != NO_LINE).then_some(line);
+        }
+    }
+    None
+}
+
+/// `_PyCode_CheckLineNumber` and `advance_with_locations` of Objects/codeobject.c, 3.11 and later.
+fn locations(table: &[u8], first: i64, offset: i64) -> Option<Position> {
+    /// The size of a code unit (`_Py_CODEUNIT`), in which the ranges are counted.
+    const UNIT: i64 = 2;
+    let (mut end, mut line) = (0_i64, first);
+    let mut bytes = Bytes { rest: table };
+    loop {
+        let head = bytes.next()?;
+        let code = (head >> 3) & 15;
+        end += UNIT * i64::from((head & 7) + 1);
+        let position = match code {
+            15 => Position::default(),
+            14 => {
+                line = line.wrapping_add(bytes.signed()?);
+                let end_line = line.wrapping_add(bytes.varint()?);
+                // Columns are stored one higher, so that 0 can say that there is none.
+                let (column, end_column) = (bytes.varint()? - 1, bytes.varint()? - 1);
+                whole(line, end_line, column, end_column)
+            }
+            13 => {
+                line = line.wrapping_add(bytes.signed()?);
+                Position { line: counted(line), end_line: counted(line), ..Position::default() }
+            }
+            10..=12 => {
+                line = line.wrapping_add(i64::from(code) - 10);
+                whole(line, line, bytes.next()?.into(), bytes.next()?.into())
+            }
+            _ => {
+                let second = bytes.next()?;
+                let column = (code << 3) | (second >> 4);
+                whole(line, line, column.into(), i64::from(column) + i64::from(second & 15))
+            }
+        };
+        if end > offset {
+            return Some(position);
+        }
+    }
+}
+
+fn whole(line: i64, end_line: i64, column: i64, end_column: i64) -> Position {
+    Position {
+        line: counted(line),
+        end_line: counted(end_line),
+        column: counted(column),
+        end_column: counted(end_column),
+    }
+}
+
+/// The bytes of a location table and the numbers written in them.
+struct Bytes<'a> {
+    rest: &'a [u8],
+}
+
+impl Bytes<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    /// Six bits a byte, the lowest first; bit 6 says that more follow. What does not fit in a number is no table.
+    fn varint(&mut self) -> Option<i64> {
+        let mut value = 0;
+        for shift in (0..60).step_by(6) {
+            let byte = self.next()?;
+            value |= i64::from(byte & 63) << shift;
+            if byte & 64 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn signed(&mut self) -> Option<i64> {
+        let value = self.varint()?;
+        Some(if value & 1 == 0 { value >> 1 } else { -(value >> 1) })
+    }
+}

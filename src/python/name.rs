@@ -1,0 +1,146 @@
+//! Names of threads: what Python's `threading` calls them.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use crate::layout::{Field, Layout, Missing, fields};
+use crate::memory::{Addr, Memory};
+
+use super::Unread;
+use super::attribute::Attributes;
+use super::dict::Dicts;
+use super::object::Objects;
+use super::text::Text;
+use super::thread::State;
+
+/// After how many looks a name that is known is read again: programs rename their threads.
+const REFRESH: u64 = 512;
+/// The longest pause, in looks, before a thread without a name is looked up again.
+const MAX_PAUSE: u64 = 256;
+
+fields! {
+    /// `PyInterpreterState`, Include/internal/pycore_interp.h (Include/pystate.h before 3.8).
+    struct InterpreterFields in "interp" {
+        modules: Field<Addr>,
+    }
+}
+
+fields! {
+    /// `PyModuleObject`, Objects/moduleobject.c.
+    struct ModuleFields in "module" {
+        dict: Field<Addr>,
+    }
+}
+
+/// The names that `threading` keeps, as far as they were asked for.
+#[derive(Debug)]
+pub struct Names {
+    interpreter: InterpreterFields,
+    module: ModuleFields,
+    /// The attribute of a `threading.Thread` that holds its name.
+    attribute: String,
+    objects: Objects,
+    text: Text,
+    dicts: Dicts,
+    attributes: Attributes,
+    known: FxHashMap<Key, Known>,
+    look: u64,
+}
+
+/// Tells a thread from one that comes to the same address, or gets the same `pthread_t`, after it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    at: Addr,
+    id: Option<u64>,
+    thread: u64,
+    native: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Known {
+    name: Option<Arc<str>>,
+    /// The look in which it was last seen.
+    seen: u64,
+    /// The look in which it is to be read again.
+    due: u64,
+    /// How long it then waits, while it has no name.
+    pause: u64,
+}
+
+impl Names {
+    /// Binds what the layout says of `threading`'s table.
+    pub fn bind(layout: &Layout) -> Result<Names, Missing> {
+        Ok(Names {
+            interpreter: InterpreterFields::bind(layout)?,
+            module: ModuleFields::bind(layout)?,
+            attribute: layout.fact("thread.name_attribute")?,
+            objects: Objects::bind(layout)?,
+            text: Text::bind(layout)?,
+            dicts: Dicts::bind(layout)?,
+            attributes: Attributes::bind(layout)?,
+            known: FxHashMap::default(),
+            look: 0,
+        })
+    }
+
+    /// Begins a look. Threads that were not seen in the last one are forgotten.
+    pub fn begin(&mut self) {
+        let last = self.look;
+        self.known.retain(|_, known| known.seen == last);
+        self.look += 1;
+    }
+
+    /// Reads what is due of the names of an interpreter's threads: all at once, when one of them is new.
+    pub fn refresh(&mut self, memory: &dyn Memory, interpreter: Addr, states: &[State]) {
+        let look = self.look;
+        let mut due = false;
+        for state in states {
+            let known =
+                self.known.entry(key(state)).or_insert(Known { name: None, seen: 0, due: look, pause: 1 });
+            known.seen = look;
+            due |= known.due <= look;
+        }
+        if !due {
+            return;
+        }
+        let names = self.read(memory, interpreter).unwrap_or_default();
+        for state in states {
+            let Some(known) = self.known.get_mut(&key(state)) else { continue };
+            if let Some(name) = names.get(&state.thread) {
+                if known.name.as_deref() != Some(name) {
+                    known.name = Some(name.as_str().into());
+                }
+                known.due = look + REFRESH;
+            } else if known.due <= look {
+                known.due = look + known.pause;
+                known.pause = (2 * known.pause).min(MAX_PAUSE);
+            }
+        }
+    }
+
+    /// The name of a thread, if it has one.
+    pub fn get(&self, state: &State) -> Option<Arc<str>> {
+        self.known.get(&key(state))?.name.clone()
+    }
+
+    /// `sys.modules['threading']._active`, as far as it can be read: the names by `threading.get_ident()`.
+    fn read(&self, memory: &dyn Memory, interpreter: Addr) -> Result<FxHashMap<u64, String>, Unread> {
+        let mut names = FxHashMap::default();
+        let modules = self.interpreter.modules.read(memory, interpreter)?;
+        let Some(threading) = self.dicts.get(memory, modules, "threading")? else { return Ok(names) };
+        let globals = self.module.dict.read(memory, threading)?;
+        let Some(active) = self.dicts.get(memory, globals, "_active")? else { return Ok(names) };
+        for (ident, thread) in self.dicts.pairs(memory, active)? {
+            let Ok(ident) = self.objects.int(memory, ident) else { continue };
+            let Ok(Some(name)) = self.attributes.get(memory, thread, &self.attribute) else { continue };
+            let Ok(name) = self.text.read(memory, name) else { continue };
+            names.insert(ident.cast_unsigned(), name);
+        }
+        Ok(names)
+    }
+}
+
+fn key(state: &State) -> Key {
+    Key { at: state.at, id: state.id, thread: state.thread, native: state.native }
+}

@@ -1,0 +1,120 @@
+//! Stacks of parked programs are exactly what each Python itself says of them.
+
+mod support;
+
+use std::collections::BTreeMap;
+
+use pitviper::layout::Catalogue;
+use pitviper::python::{Look, Python, ThreadLook};
+use pitviper::target::locate::locate;
+use pitviper::target::{Proc, Process};
+use serde::Deserialize;
+use support::{Target, pythons, start};
+
+/// How often a program is asked for its stacks until two answers agree; it needs more than one only while it starts.
+const PATIENCE: usize = 200;
+
+/// What a program says of itself.
+#[derive(Debug, Deserialize, PartialEq)]
+struct Truth {
+    threads: BTreeMap<String, Thread>,
+}
+
+#[derive(Debug, Deserialize, PartialEq)]
+struct Thread {
+    ident: u64,
+    native: Option<i32>,
+    frames: Vec<Frame>,
+}
+
+/// Name, qualified name, file, line, end line, column, end column.
+type Frame = (String, Option<String>, String, Option<u32>, Option<u32>, Option<u32>, Option<u32>);
+
+/// A process under observation.
+struct Seen {
+    process: Process,
+    python: Python,
+    look: Look,
+}
+
+impl Seen {
+    fn open(target: &Target) -> Seen {
+        let process = Process::open(&Proc::default(), target.pid()).expect("it lives");
+        let located = locate(&process, &Catalogue::load(None).expect("the layouts read")).expect("it is found");
+        let python = Python::open(&located).expect("its layout has all");
+        Seen { process, python, look: Look::default() }
+    }
+
+    fn look(&mut self) {
+        self.python.look(self.process.memory(), &self.process.threads(), &mut self.look);
+        assert_eq!(self.look.missing, None);
+    }
+
+    fn frames(&self, thread: &ThreadLook) -> Vec<Frame> {
+        let frames = self.look.frames(thread).iter().map(|frame| {
+            let code = self.python.codes.get(frame.code).expect("a code of this look");
+            let at = code.position(frame.offset);
+            let (name, file) = (code.name.clone(), code.filename.clone());
+            (name, code.qualname.clone(), file, at.line, at.end_line, at.column, at.end_column)
+        });
+        frames.collect()
+    }
+}
+
+fn ask(target: &mut Target) -> Truth {
+    target.tell("");
+    serde_json::from_str(&target.line()).expect("it answers in JSON")
+}
+
+/// Looks between two equal answers of the program, so that what is seen can be held against them.
+fn look_at_rest(target: &mut Target, seen: &mut Seen) -> Truth {
+    let mut before = ask(target);
+    for _ in 0..PATIENCE {
+        seen.look();
+        let after = ask(target);
+        if before == after {
+            return after;
+        }
+        before = after;
+    }
+    panic!("the program does not come to rest");
+}
+
+#[test]
+fn every_stack_is_what_the_target_says_of_itself() {
+    for python in pythons() {
+        let mut target = start(python, include_str!("programs/parked.py"));
+        let mut seen = Seen::open(&target);
+        let truth = look_at_rest(&mut target, &mut seen);
+        assert!(truth.threads.len() > 20);
+        let names: Vec<_> = seen.look.threads.iter().map(|thread| thread.name.as_deref()).collect();
+        assert_eq!(names.len(), truth.threads.len(), "{}: {names:?}", python.name);
+        for thread in &seen.look.threads {
+            let name = thread.name.as_deref().unwrap_or_else(|| panic!("{}: no name: {thread:?}", python.name));
+            let said = truth.threads.get(name).unwrap_or_else(|| panic!("{}: no thread {name}", python.name));
+            let what = format!("{}: thread {name}", python.name);
+            let mut frames = seen.frames(thread);
+            let mut expected = said.frames.clone();
+            if name == "clerk" {
+                // It was asked at one place of its function and waits at another.
+                assert_eq!((&frames[0].0, &frames[0].2), (&expected[0].0, &expected[0].2), "{what}");
+                expected.remove(0);
+                frames.remove(0);
+            }
+            assert_eq!(frames, expected, "{what}");
+            assert_eq!(thread.torn, None, "{what}");
+            assert_eq!(thread.thread, said.ident, "{what}");
+            if said.native.is_some() {
+                assert_eq!(thread.native, said.native, "{what}");
+            }
+            assert_eq!(thread.main, name == "MainThread", "{what}");
+            assert_eq!(thread.main, thread.native == Some(target.pid()), "{what}");
+            assert_eq!((thread.interpreter, thread.holds_gil), (0, Some(false)), "{what}");
+        }
+        let mut native: Vec<_> = seen.look.threads.iter().map(|thread| thread.native).collect();
+        native.sort();
+        native.dedup();
+        assert_eq!((native.len(), native[0].is_some()), (names.len(), true), "{}: {native:?}", python.name);
+        eprintln!("{}: {} threads", python.name, names.len());
+    }
+}
