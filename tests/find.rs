@@ -74,8 +74,9 @@ struct Prefix {
 impl Prefix {
     fn of(python: &Python) -> Option<Prefix> {
         let ask = "import sysconfig as s\nfor n in ['prefix', 'INCLUDEPY', 'LIBDIR', 'INSTSONAME', 'LIBPL', 'LIBRARY']: print(s.get_config_var(n))";
-        let text = python.ask(ask);
-        let [dir, include, lib, soname, archives, archive] = text.lines().collect::<Vec<_>>().try_into().ok()?;
+        let text = python.ask(ask)?;
+        let [dir, include, lib, soname, archives, archive] =
+            text.lines().collect::<Vec<_>>().try_into().ok()?;
         let prefix = Prefix {
             dir: dir.into(),
             include: include.into(),
@@ -180,7 +181,11 @@ fn an_embedding_program_is_found_and_so_are_its_copies_of_the_librarys_variables
             assert_eq!(memory.get(class.plus(8)), Ok(class), "{} {pie}", python.name);
             let maps = process.maps().expect("it runs");
             let holder = maps.at(class.0).map(|m| m.path.clone());
-            assert_ne!(holder.as_deref(), Some(prefix.shared.as_path()), "nothing was copied: this test proves nothing");
+            assert_ne!(
+                holder.as_deref(),
+                Some(prefix.shared.as_path()),
+                "nothing was copied: this test proves nothing"
+            );
         }
     }
 }
@@ -223,13 +228,15 @@ fn an_installed_python_that_hides_its_names_is_found() {
             Some(root) => Path::new("/").join(snake.strip_prefix(root).expect("it lies there")),
             None => snake,
         };
-        let (snake, home) = (snake.display().to_string(), python.ask("import sys; print(sys.prefix)"));
+        let (snake, home) =
+            (snake.display().to_string(), python.ask("import sys; print(sys.prefix)").expect("it says"));
         let mut words: Vec<&str> = python.command.iter().map(String::as_str).collect();
         words.pop();
         words.push(&snake);
         let target = scripted(&words, &[("PYTHONHOME", home.trim_end())]);
         let located = check(target.pid(), &python.version);
-        let how = if python.minor() >= (3, 13) { "the cookie of _Py_DebugOffsets" } else { "a scan of its data" };
+        let how =
+            if python.minor() >= (3, 13) { "the cookie of _Py_DebugOffsets" } else { "a scan of its data" };
         assert!(located.found_by.contains(how), "{}: {}", python.name, located.found_by);
     }
 }
@@ -238,7 +245,8 @@ fn an_installed_python_that_hides_its_names_is_found() {
 fn a_file_that_is_gone_or_out_of_reach_is_not_needed() {
     for (python, prefix) in linkable() {
         let dir = temp();
-        let (exe, lib) = (dir.path().join("snake"), dir.path().join(prefix.shared.file_name().expect("a name")));
+        let (exe, lib) =
+            (dir.path().join("snake"), dir.path().join(prefix.shared.file_name().expect("a name")));
         fs::copy(&python.command[0], &exe).expect("it can be copied");
         fs::copy(&prefix.shared, &lib).expect("it can be copied");
         let snake = exe.display().to_string();
@@ -293,7 +301,12 @@ fn another_mount_and_pid_namespace_is_no_obstacle() {
 fn a_section_is_found_below_another_root() {
     for name in ["3.14-debian", "3.14d", "3.15-debian", "3.15d"] {
         let Some(python) = python(name) else { continue };
-        let mut target = start(python, &format!("import sys\nprint('ready'); sys.stdout.flush()\nsys.stdin.readline()\nimport asyncio{PARK}"));
+        let mut target = start(
+            python,
+            &format!(
+                "import sys\nprint('ready'); sys.stdout.flush()\nsys.stdin.readline()\nimport asyncio{PARK}"
+            ),
+        );
         let before = asyncio_debug(&Process::open(&Proc::default(), target.pid()).expect("it runs"));
         assert_eq!(before.is_some(), python.minor() >= (3, 15), "it is built in since 3.15");
         target.tell("");
@@ -332,6 +345,20 @@ fn a_renamed_executable_in_memory_alone_is_found() {
 }
 
 #[test]
+fn a_process_whose_first_thread_has_ended_is_found() {
+    for (python, prefix) in linkable() {
+        let dir = temp();
+        let target = host(&prefix.shared_host(dir.path(), &[]), &prefix, "orphan");
+        // The first thread may take its time to end.
+        let stat = || fs::read_to_string(format!("/proc/{}/stat", target.pid())).expect("it runs");
+        while !stat().contains(") Z ") {
+            std::thread::yield_now();
+        }
+        check(target.pid(), &python.version);
+    }
+}
+
+#[test]
 fn sub_interpreters_are_all_in_the_list() {
     for (python, prefix) in linkable() {
         let dir = temp();
@@ -345,7 +372,12 @@ fn sub_interpreters_are_all_in_the_list() {
 #[test]
 fn a_forked_child_is_found_like_its_parent() {
     for python in pythons() {
-        let mut target = start(python, &format!("import os, time\nchild = os.fork()\nif not child: time.sleep(600){PARK}sys.stdout.write('x')"));
+        let mut target = start(
+            python,
+            &format!(
+                "import os, time\nchild = os.fork()\nif not child: time.sleep(600){PARK}sys.stdout.write('x')"
+            ),
+        );
         let child = descendant(target.pid());
         assert_ne!(child, target.pid());
         let located = [child, target.pid()].map(|pid| check(pid, &python.version));

@@ -18,7 +18,7 @@ pub struct Derive {
     /// The file with its DWARF, where that is detached.
     #[arg(long, value_name = "FILE")]
     pub debug: Option<PathBuf>,
-    /// A file with the DWARF of an extension module whose structs are wanted too: _asyncio, mmap.
+    /// An extension module whose structs are wanted too: _asyncio, mmap.
     #[arg(long = "module", visible_alias = "asyncio", value_name = "FILE")]
     pub modules: Vec<PathBuf>,
     /// Write only what differs from this layout.

@@ -12,6 +12,7 @@ use super::{Layout, told};
 pub struct Catalogue {
     pub(super) entries: Vec<Entry>,
     pub(super) tables: Vec<told::Table>,
+    asyncio_tables: Vec<told::Table>,
 }
 
 /// One layout of the catalogue.
@@ -40,10 +41,9 @@ impl Catalogue {
             let file = File::parse(&name, &text)?;
             files.insert(name, (file, true));
         }
-        let tables = told::EMBEDDED
-            .iter()
-            .map(|(name, text)| told::Table::parse(name, text))
-            .collect::<Result<_, _>>()?;
+        let tables = |texts: &[(&str, &str)]| {
+            texts.iter().map(|(name, text)| told::Table::parse(name, text)).collect::<Result<Vec<_>, _>>()
+        };
         let mut entries = Vec::new();
         for (file, added) in files.values() {
             let (layout, computed) = whole(&files, file)?;
@@ -51,12 +51,18 @@ impl Catalogue {
             entries.push(Entry { meta, builds, layout, computed, added: *added });
         }
         entries.sort_by(|a, b| (a.meta.python, &a.layout.name).cmp(&(b.meta.python, &b.layout.name)));
-        Ok(Catalogue { entries, tables })
+        let (tables, asyncio_tables) = (tables(told::EMBEDDED)?, tables(told::EMBEDDED_ASYNCIO)?);
+        Ok(Catalogue { entries, tables, asyncio_tables })
     }
 
     /// All layouts, by version and name.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Where the fields of a minor version's `.AsyncioDebug` lie; the newest known for one that is newer still.
+    pub fn asyncio_table(&self, python: (u8, u8)) -> Option<&told::Table> {
+        self.asyncio_tables.iter().filter(|table| table.python <= python).max_by_key(|table| table.python)
     }
 
     /// The layout of that name.

@@ -11,11 +11,17 @@ pub const COOKIE: [u8; 8] = *b"xdebugpy";
 /// No struct of CPython is longer; an offset beyond is garbage.
 const MAX_STRUCT: u64 = 1 << 22;
 
-/// The tables within this program: name, text.
+/// The tables of positions within this program: name, text.
 pub const EMBEDDED: &[(&str, &str)] = &[
     ("3.13", include_str!("../../layouts/debug-offsets/3.13.toml")),
     ("3.14", include_str!("../../layouts/debug-offsets/3.14.toml")),
     ("3.15", include_str!("../../layouts/debug-offsets/3.15.toml")),
+];
+
+/// The same for `.AsyncioDebug`, the section of `_asyncio`, which since 3.14 says where tasks are.
+pub const EMBEDDED_ASYNCIO: &[(&str, &str)] = &[
+    ("3.14-asyncio", include_str!("../../layouts/debug-offsets/3.14-asyncio.toml")),
+    ("3.15-asyncio", include_str!("../../layouts/debug-offsets/3.15-asyncio.toml")),
 ];
 
 /// Where each field of a minor version's `_Py_DebugOffsets` lies: fields were inserted in the middle from one to the next.
@@ -192,6 +198,33 @@ const FREE_THREADED_KEYS: &[(&str, &str, &[(&str, &str)])] = &[
 const GIL: &[(&str, &str)] =
     &[("gil_runtime_state_locked", "locked"), ("gil_runtime_state_holder", "last_holder")];
 
+/// Which key of a layout each field of `.AsyncioDebug` tells. Its thread is the whole `_PyThreadStateImpl`.
+const ASYNCIO_KEYS: &[(&str, &str, &[(&str, &str)])] = &[
+    (
+        "asyncio_task_object",
+        "task",
+        &[
+            ("size", "size"),
+            ("task_name", "name"),
+            ("task_awaited_by", "awaited_by"),
+            ("task_awaited_by_is_set", "awaited_by_is_set"),
+            ("task_coro", "coro"),
+            ("task_node", "node"),
+        ],
+    ),
+    ("asyncio_interpreter_state", "interp", &[("asyncio_tasks_head", "asyncio_tasks_head")]),
+    (
+        "asyncio_thread_state",
+        "thread",
+        &[
+            ("size", "impl_size"),
+            ("asyncio_running_loop", "asyncio_running_loop"),
+            ("asyncio_running_task", "asyncio_running_task"),
+            ("asyncio_tasks_head", "asyncio_tasks_head"),
+        ],
+    ),
+];
+
 #[derive(Deserialize)]
 struct Raw {
     meta: RawMeta,
@@ -267,6 +300,18 @@ impl Table {
                 self.fits(bytes, "interpreter_state", value).then_some(()).ok_or_else(absurd)?;
                 said.push(("gil", key, value.checked_sub(gil).ok_or_else(absurd)?));
             }
+        }
+        Ok(lay(layout, &said))
+    }
+
+    /// Lays what `.AsyncioDebug` says over `layout`, as [`Table::apply`] does; it has no cookie and no version.
+    pub fn apply_asyncio(&self, layout: &mut Layout, bytes: &[u8]) -> Result<Vec<Told>, Rejected> {
+        if bytes.len() < self.size {
+            return Err(Rejected::Short { bytes: bytes.len(), size: self.size });
+        }
+        let mut said = Vec::new();
+        for &(group, section, keys) in ASYNCIO_KEYS {
+            self.read(bytes, group, section, keys, &mut said)?;
         }
         Ok(lay(layout, &said))
     }

@@ -23,13 +23,20 @@ pub struct Live {
     mem: Option<File>,
     /// Set for good once the kernel refuses `process_vm_readv` and the file answers.
     refused: AtomicBool,
+    /// Set for good once there is no memory any more.
+    gone: AtomicBool,
 }
 
 impl Live {
     /// The memory of `pid`; `proc` is where the proc file system is mounted. Opens, but reads nothing yet.
     pub fn open(proc: &Path, pid: i32) -> Live {
         let mem = File::open(proc.join(pid.to_string()).join("mem")).ok();
-        Live { pid: Pid::from_raw(pid), mem, refused: AtomicBool::new(false) }
+        Live { pid: Pid::from_raw(pid), mem, refused: AtomicBool::new(false), gone: AtomicBool::new(false) }
+    }
+
+    /// Whether a read has found that the process has ended. That none has found it yet proves nothing.
+    pub fn gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 
     /// Reads one byte at `addr` and says what the kernel answers; `EPERM` here is about permission, not about the address.
@@ -38,10 +45,7 @@ impl Live {
         match self.vm_read(addr, &mut byte) {
             Ok(1) => Ok(()),
             Ok(_) => Err(Errno::EFAULT),
-            Err(errno) if self.file_read(addr, &mut byte).is_ok() => {
-                self.refused.store(refuses(errno), Ordering::Relaxed);
-                Ok(())
-            }
+            Err(errno) if refuses(errno) => self.instead(addr, &mut byte, errno).map_err(|_| errno),
             Err(errno) => Err(errno),
         }
     }
@@ -57,6 +61,17 @@ impl Live {
         file.read_exact_at(buf, addr.0).map_err(|_| fault)
     }
 
+    /// Asks the file where the call was refused, and remembers which of the two is of use.
+    fn instead(&self, addr: Addr, buf: &mut [u8], errno: Errno) -> Result<(), Fault> {
+        let read = self.file_read(addr, buf);
+        if read.is_ok() {
+            self.refused.store(true, Ordering::Relaxed);
+        } else if errno == Errno::ESRCH {
+            self.gone.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+
     /// Reads one batch and marks what arrived. The kernel stops at the first piece that it cannot read whole.
     fn read_batch(&self, parts: &mut [Part<'_>]) -> Result<(), Errno> {
         let mut first = 0;
@@ -67,7 +82,7 @@ impl Live {
             let mut local: Vec<_> = rest.iter_mut().map(|p| IoSliceMut::new(p.buf)).collect();
             let mut arrived = match process_vm_readv(self.pid, &mut local, &remote) {
                 Ok(bytes) => bytes,
-                Err(errno) if refuses(errno) || errno == Errno::ESRCH => return Err(errno),
+                Err(errno) if refuses(errno) => return Err(errno),
                 Err(_) => 0,
             };
             let mut whole = 0;
@@ -85,24 +100,24 @@ impl Live {
     }
 }
 
-/// Whether this answer is about the call itself and not about an address.
+/// Whether this answer is about the call itself and not about an address. `ESRCH` is what a process says whose first
+/// thread has ended; while others run, the file still has their memory.
 fn refuses(errno: Errno) -> bool {
-    matches!(errno, Errno::EPERM | Errno::ENOSYS)
+    matches!(errno, Errno::EPERM | Errno::ENOSYS | Errno::ESRCH)
 }
 
 impl Memory for Live {
     fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<(), Fault> {
         let fault = Fault { addr, len: buf.len() };
+        if self.gone() {
+            return Err(fault);
+        }
         if self.refused.load(Ordering::Relaxed) {
             return self.file_read(addr, buf);
         }
         match self.vm_read(addr, buf) {
             Ok(arrived) if arrived == buf.len() => Ok(()),
-            Err(errno) if refuses(errno) => {
-                self.file_read(addr, buf)?;
-                self.refused.store(true, Ordering::Relaxed);
-                Ok(())
-            }
+            Err(errno) if refuses(errno) => self.instead(addr, buf, errno),
             _ => Err(fault),
         }
     }
@@ -113,7 +128,7 @@ impl Memory for Live {
         }
         for batch in parts.chunks_mut(IOV_MAX) {
             if self.refused.load(Ordering::Relaxed) || self.read_batch(batch).is_err() {
-                for part in batch {
+                for part in batch.iter_mut().take_while(|_| !self.gone()) {
                     part.arrived = self.read(part.addr, part.buf).is_ok();
                 }
             }
@@ -151,6 +166,21 @@ mod tests {
         own().read_many(&mut parts);
         assert_eq!(parts.each_ref().map(|p| p.arrived), [true, false, true]);
         assert_eq!((&a, &c), (b"one", b"two"));
+    }
+
+    #[test]
+    fn a_process_that_has_ended_is_gone_and_not_merely_unreadable() {
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let live = Live::open(Path::new("/proc"), child.id() as i32);
+        assert_eq!((live.probe(Addr(8)), live.gone()), (Err(Errno::EFAULT), false));
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(live.read(Addr(8), &mut [0]).is_err() && live.gone());
+        let mut buf = [0; 1];
+        let mut parts = [Part { addr: Addr(8), buf: &mut buf, arrived: true }];
+        live.read_many(&mut parts);
+        assert!(!parts[0].arrived);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! When to look: deadlines that are kept or counted as missed, and never caught up.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
@@ -32,28 +32,35 @@ pub struct Tick {
     pub gap: Option<Nanos>,
 }
 
-/// Ends a [`Clock`]'s waiting from another thread.
-#[derive(Debug, Clone)]
+/// Ends a [`Clock`]'s waiting from another thread. Clones are one and the same stop.
+#[derive(Debug, Clone, Default)]
 pub struct Stop {
-    stopped: Arc<AtomicBool>,
-    waiter: Thread,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    stopped: AtomicBool,
+    waiter: OnceLock<Thread>,
 }
 
 impl Stop {
-    /// A stop for a clock that the thread `waiter` will wait on.
-    pub fn new(waiter: Thread) -> Stop {
-        Stop { stopped: Arc::default(), waiter }
-    }
-
     /// Ends the wait that is under way, and all later ones.
     pub fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
-        self.waiter.unpark();
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        if let Some(waiter) = self.shared.waiter.get() {
+            waiter.unpark();
+        }
     }
 
     /// Whether [`Stop::stop`] was called.
     pub fn is_stopped(&self) -> bool {
-        self.stopped.load(Ordering::Acquire)
+        self.shared.stopped.load(Ordering::SeqCst)
+    }
+
+    /// Makes this thread the one that is woken.
+    fn wake_this_thread(&self) {
+        self.shared.waiter.get_or_init(thread::current);
     }
 }
 
@@ -98,6 +105,7 @@ impl Clock {
 
     /// Waits for the next moment to look; `None` once the time is over or `stop` says so.
     pub fn wait(&mut self, stop: &Stop) -> Option<Tick> {
+        stop.wake_this_thread();
         let asked = self.start.elapsed();
         let (missed, gap) = self.plan(asked);
         loop {
@@ -200,7 +208,7 @@ mod tests {
 
     #[test]
     fn a_stop_ends_the_wait() {
-        let stop = Stop::new(thread::current());
+        let stop = Stop::default();
         stop.stop();
         assert_eq!(Clock::new(Instant::now(), Some(0.001), Schedule::Fixed, None).wait(&stop), None);
     }
@@ -209,7 +217,7 @@ mod tests {
     fn the_time_is_wall_time_however_rare_the_looks() {
         let end = Some(MS * 20);
         let mut clock = Clock::new(Instant::now(), Some(0.001), Schedule::Fixed, end);
-        assert_eq!(clock.wait(&Stop::new(thread::current())), None);
+        assert_eq!(clock.wait(&Stop::default()), None);
         assert!(clock.now() >= At(20_000_000));
     }
 }

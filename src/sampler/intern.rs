@@ -2,9 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use crate::model::{
-    Define, Event, File, FileId, FileKind, Frame, FrameId, Stack, StackId, StringId,
-};
+use crate::model::{Define, Event, File, FileId, FileKind, Frame, FrameId, Stack, StackId, StringId};
 
 /// Tables that give equal things the same id, and say each thing to the channel before its id is used.
 #[derive(Debug, Default)]

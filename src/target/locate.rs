@@ -7,16 +7,15 @@
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::LazyLock;
 
-use regex::bytes::Regex;
-
-use super::elf::{ElfFile, Image, NotImage, Segment, Symbol};
-use super::maps::{Mapping, Maps};
+use super::elf::{Image, NotImage, Symbol};
 use super::process::{Process, ProcessError};
-use super::root::{self, Flaw, Shape};
+use super::root::{Flaw, Shape};
+use super::sign::{
+    Depth, Loaded, Search, Sign, debug_offsets, free_threaded, plausible, u32_at, version_text,
+};
 use crate::layout::{Arch, Catalogue, Chosen, Fingerprint, Refusal, Version};
-use crate::memory::{Addr, Memory};
+use crate::memory::Addr;
 
 /// An interpreter, found in a process.
 #[derive(Debug, Clone)]
@@ -85,7 +84,9 @@ pub enum LocateError {
         module: String,
     },
     /// There is a CPython, but it has no interpreter: it is starting, or has finalised.
-    #[error("{module} in process {pid} is Python {version}, but has no interpreter: it is starting or ending")]
+    #[error(
+        "{module} in process {pid} is Python {version}, but has no interpreter: it is starting or ending"
+    )]
     NotInitialised {
         /// Its pid.
         pid: i32,
@@ -110,7 +111,7 @@ pub enum LocateError {
         /// The module that holds it.
         module: String,
         /// Why.
-        refusal: Refusal,
+        refusal: Box<Refusal>,
     },
     /// Layouts there are, but what is read by them makes no sense.
     #[error("cannot read {module} in process {pid}, Python {version}: with layout {tried} {flaw}")]
@@ -124,7 +125,7 @@ pub enum LocateError {
         /// The layouts that were tried.
         tried: String,
         /// What was wrong with the first of them.
-        flaw: Flaw,
+        flaw: Box<Flaw>,
     },
 }
 
@@ -165,12 +166,10 @@ const DEBUG_ONLY: &[&str] = &["_Py_NegativeRefcount", "_Py_RefTotal"];
 /// Symbols that only PyPy exports.
 const PYPY: &[&str] = &["pypy_main_startup", "rpython_startup_code", "pypy_setup_home"];
 
-/// What `_Py_DebugOffsets` begins with (Include/internal/pycore_debug_offsets.h).
-const COOKIE: &[u8; 8] = b"xdebugpy";
-/// How much is read from the cookie on: more than any `_Py_DebugOffsets` has (888 bytes in 3.15).
-const DEBUG_OFFSETS: usize = 2048;
 /// The most modules that are looked at.
 const MAX_MODULES: usize = 8192;
+/// The section that describes asyncio's structs (Modules/_asynciomodule.c, 3.14 and later).
+const ASYNCIO: &str = ".AsyncioDebug";
 /// How often a root is looked at again when threads come and go meanwhile.
 const TRIES: usize = 3;
 
@@ -189,9 +188,6 @@ pub fn locate(process: &Process, catalogue: &Catalogue) -> Result<Located, Locat
                 Err(miss) => first_miss = first_miss.or(Some(miss)),
             }
         }
-        if first_miss.is_some() {
-            break;
-        }
     }
     if !process.alive() {
         return Err(ProcessError::Gone { pid: process.pid() }.into());
@@ -204,90 +200,6 @@ pub fn asyncio_debug(process: &Process) -> Option<Addr> {
     let maps = process.readable().ok()?;
     let search = Search { process, memory: process.memory(), maps: &maps };
     search.asyncio_debug(&search.modules(), None)
-}
-
-/// What is at hand during one search.
-struct Search<'a> {
-    process: &'a Process,
-    memory: &'a dyn Memory,
-    maps: &'a Maps,
-}
-
-/// A module of the target.
-struct Loaded<'a> {
-    first: &'a Mapping,
-    image: Image,
-    exe: bool,
-    file: OnceCell<Option<ElfFile>>,
-}
-
-/// How deep a module is searched for a sign, cheapest first.
-#[derive(Clone, Copy)]
-enum Depth {
-    /// Its exported symbols.
-    Exported,
-    /// The sections and symbols of its file.
-    File,
-    /// The bytes of its variables.
-    Data,
-}
-
-/// What makes a module look like an interpreter.
-struct Sign {
-    found_by: &'static str,
-    runtime: Option<Addr>,
-}
-
-impl Loaded<'_> {
-    fn file(&self, search: &Search<'_>) -> Option<&ElfFile> {
-        self.file.get_or_init(|| ElfFile::open(search.process, &self.image, self.first)).as_ref()
-    }
-
-    fn name(&self) -> String {
-        self.first.path.display().to_string()
-    }
-
-    fn sign(&self, search: &Search<'_>, depth: Depth) -> Option<Sign> {
-        match depth {
-            Depth::Exported => self.exported(search),
-            Depth::File => self.in_file(search),
-            Depth::Data => self.in_data(search),
-        }
-    }
-
-    fn exported(&self, search: &Search<'_>) -> Option<Sign> {
-        if let Some(runtime) = self.image.symbol(search.memory, "_PyRuntime") {
-            return Some(Sign { found_by: "the exported symbol _PyRuntime", runtime: Some(runtime.addr) });
-        }
-        self.image.symbol(search.memory, "PyInterpreterState_Head")?;
-        Some(Sign { found_by: "the exported symbol PyInterpreterState_Head", runtime: None })
-    }
-
-    fn in_file(&self, search: &Search<'_>) -> Option<Sign> {
-        let file = self.file(search)?;
-        if let Some(section) = file.section(".PyRuntime") {
-            return Some(Sign { found_by: "the section .PyRuntime", runtime: Some(Addr(section.start)) });
-        }
-        let symbols = file.symbols(&[("_PyRuntime", "pylifecycle.c"), ("interp_head", "pystate.c")]);
-        let runtime = symbols.get("_PyRuntime").map(|s| s.addr);
-        (!symbols.is_empty()).then_some(Sign { found_by: "the file's own symbols", runtime })
-    }
-
-    fn in_data(&self, search: &Search<'_>) -> Option<Sign> {
-        static COOKIE_AT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new("(?-u)xdebugpy").ok());
-        let memory = search.memory;
-        for segment in self.image.data() {
-            for (base, bytes) in root::chunks(memory, search.maps, segment) {
-                let cookies = COOKIE_AT.iter().flat_map(|regex| regex.find_iter(&bytes));
-                let mut places = cookies.map(|found| base.plus(found.start() as u64));
-                if let Some(runtime) = places.find(|at| at.0 % 8 == 0 && debug_offsets(memory, *at).is_some()) {
-                    return Some(Sign { found_by: "the cookie of _Py_DebugOffsets", runtime: Some(runtime) });
-                }
-            }
-        }
-        version_text(memory, search.maps, &self.image)?;
-        Some(Sign { found_by: "the text of its version", runtime: None })
-    }
 }
 
 impl<'a> Search<'a> {
@@ -341,7 +253,9 @@ impl<'a> Search<'a> {
         };
         let candidates = match catalogue.candidates(&fingerprint) {
             Ok(candidates) => candidates,
-            Err(refusal) => return Err(LocateError::NoLayout { pid, module: name, refusal }),
+            Err(refusal) => {
+                return Err(LocateError::NoLayout { pid, module: name, refusal: Box::new(refusal) });
+            }
         };
         let tried: Vec<String> = candidates.iter().map(|c| c.layout.name.clone()).collect();
         let mut first_flaw = None;
@@ -365,7 +279,13 @@ impl<'a> Search<'a> {
         }
         Err(match first_flaw {
             Some(Flaw::Empty) | None => LocateError::NotInitialised { pid, module: name, version },
-            Some(flaw) => LocateError::NothingHolds { pid, module: name, version, tried: tried.join(", "), flaw },
+            Some(flaw) => LocateError::NothingHolds {
+                pid,
+                module: name,
+                version,
+                tried: tried.join(", "),
+                flaw: Box::new(flaw),
+            },
         })
     }
 
@@ -470,7 +390,7 @@ impl<'a> Search<'a> {
                 })
         };
         let section = modules.iter().filter(likely).find_map(|m| m.file(self)?.section(ASYNCIO));
-        section.map(|segment: Segment| Addr(segment.start))
+        section.map(|segment| Addr(segment.start))
     }
 
     fn pypy(&self, modules: &[Loaded<'_>]) -> Option<LocateError> {
@@ -488,52 +408,4 @@ impl<'a> Search<'a> {
             _ => LocateError::NotPython { pid, exe: name },
         }
     }
-}
-
-/// The section that describes asyncio's structs (Modules/_asynciomodule.c, 3.14 and later).
-const ASYNCIO: &str = ".AsyncioDebug";
-
-/// What a runtime says of itself, from its cookie on.
-fn debug_offsets(memory: &dyn Memory, runtime: Addr) -> Option<Vec<u8>> {
-    let bytes = memory.bytes(runtime, DEBUG_OFFSETS).ok()?;
-    let version = Version::from_hex(u32_at(&bytes, 8)?);
-    (bytes.starts_with(COOKIE) && plausible(version)).then_some(bytes)
-}
-
-/// `free_threaded` follows the version.
-fn free_threaded(told: &[u8]) -> bool {
-    u32_at(told, 16) == Some(1)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_le_bytes(bytes.get(at..at.checked_add(4)?)?.try_into().ok()?))
-}
-
-fn plausible(version: Version) -> bool {
-    matches!(version.major, 2..=4) && version.minor < 100 && matches!(version.level, 0xA..=0xC | 0xF)
-}
-
-/// The version in the buffer that `Py_GetVersion` fills at start: `3.9.2 (main, Feb 28 2021, 17:03:44) \n[GCC …]`
-/// (Python/getversion.c).
-fn version_text(memory: &dyn Memory, maps: &Maps, image: &Image) -> Option<Version> {
-    static TEXT: LazyLock<Option<Regex>> = LazyLock::new(|| {
-        Regex::new(r"(?-u)\b([234])\.(\d{1,2})\.(\d{1,3})(?:(a|b|rc)(\d{1,2}))?\+? \([^()\x00]{1,80}\) \n?\[").ok()
-    });
-    let regex = TEXT.as_ref()?;
-    let found = image.data().flat_map(|segment| root::chunks(memory, maps, segment)).find_map(|(_, bytes)| {
-        let parts = regex.captures(&bytes)?;
-        let text = |at: usize| parts.get(at).and_then(|part| std::str::from_utf8(part.as_bytes()).ok());
-        let number = |at: usize| text(at).and_then(|digits| digits.parse().ok());
-        let mut version = Version::release(number(1)?, number(2)?, number(3)?);
-        if let Some(level) = text(4) {
-            version.level = match level {
-                "a" => 0xA,
-                "b" => 0xB,
-                _ => 0xC,
-            };
-            version.serial = number(5)?;
-        }
-        Some(version)
-    });
-    found
 }

@@ -145,7 +145,10 @@ mod tests {
 
     #[test]
     fn paths_keep_their_spaces_and_line_feeds_and_lose_the_mark_of_deletion() {
-        check("1000-2000 r-xp 0 fe:01 7     /usr/bin/python3", Some((0x1000, 0x2000, "/usr/bin/python3", false)));
+        check(
+            "1000-2000 r-xp 0 fe:01 7     /usr/bin/python3",
+            Some((0x1000, 0x2000, "/usr/bin/python3", false)),
+        );
         check("1000-2000 r-xp 0 fe:01 7 /a b (deleted)", Some((0x1000, 0x2000, "/a b", true)));
         check("1000-2000 r-xp 0 fe:01 7 /a\\012b", Some((0x1000, 0x2000, "/a\nb", false)));
         check("1000-2000 rw-p 0 00:00 0", Some((0x1000, 0x2000, "", false)));
@@ -154,7 +157,9 @@ mod tests {
 
     #[test]
     fn a_line_that_makes_no_sense_is_left_out() {
-        for line in ["", "-", "1000", "1000-2000", "2000-1000 r--p 0 0:0 0 /x", "zz-yy r--p 0 0:0 0", "1-2 r 0 0 0"] {
+        for line in
+            ["", "-", "1000", "1000-2000", "2000-1000 r--p 0 0:0 0 /x", "zz-yy r--p 0 0:0 0", "1-2 r 0 0 0"]
+        {
             check(line, None);
         }
         check("1000-20000000000000000 r--p 0 0:0 0 /x", None);

@@ -4,7 +4,11 @@ pub mod process;
 pub mod maps;
 pub mod elf;
 mod root;
+mod sign;
 pub mod locate;
+pub mod child;
+pub mod own;
 
+pub use child::Child;
 pub use locate::{Located, Module, Root};
 pub use process::{Proc, Process, ProcessError, Thread};

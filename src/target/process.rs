@@ -31,6 +31,8 @@ pub struct Proc {
 pub struct Process {
     proc: Proc,
     pid: i32,
+    /// The thread through which its memory is asked for: the first one, unless that has ended before the others.
+    via: i32,
     /// Clock ticks since boot: with the pid it names a process for good.
     start: u64,
     /// Absent where the kernel has no such thing (before 5.3) or a seccomp filter forbids it.
@@ -191,8 +193,13 @@ impl Process {
         {
             return Err(ProcessError::IsThread { tid: pid, pid: group });
         }
-        let process =
-            Process { proc: proc.clone(), pid, start: stat.start, pidfd, memory: Live::open(proc.root(), pid) };
+        let mut via = pid;
+        if stat.state == b'Z' {
+            let others = numbers(&proc.of(pid).join("task"), MAX_THREADS);
+            via = others.into_iter().find(|tid| *tid != pid).unwrap_or(pid);
+        }
+        let memory = Live::open(proc.root(), via);
+        let process = Process { proc: proc.clone(), pid, via, start: stat.start, pidfd, memory };
         if !process.alive() {
             return Err(ProcessError::Gone { pid });
         }
@@ -202,6 +209,11 @@ impl Process {
     /// Its pid, as we see it.
     pub fn pid(&self) -> i32 {
         self.pid
+    }
+
+    /// The directory below which its files are asked for.
+    pub(super) fn dir(&self) -> PathBuf {
+        self.proc.of(self.via)
     }
 
     /// Where it was found.
@@ -241,7 +253,7 @@ impl Process {
 
     /// Its mappings, now.
     pub fn maps(&self) -> Result<Maps, ProcessError> {
-        let maps = Maps::parse(&self.proc.read(self.pid, "maps")?);
+        let maps = Maps::parse(&self.proc.read(self.via, "maps")?);
         // A process on its way out has an empty list, which is no error to the kernel.
         if maps.is_empty() && !self.alive() {
             return Err(ProcessError::Gone { pid: self.pid });
@@ -262,7 +274,7 @@ impl Process {
 
     /// The file that it runs, as the target sees it; ` (deleted)` is not part of it.
     pub fn exe(&self) -> Result<PathBuf, ProcessError> {
-        let link = std::fs::read_link(self.proc.of(self.pid).join("exe"))
+        let link = std::fs::read_link(self.dir().join("exe"))
             .map_err(|source| ProcessError::from_io(self.pid, "exe", source))?;
         let bytes = link.into_os_string().into_vec();
         let path = bytes.strip_suffix(b" (deleted)").map(<[u8]>::to_vec).unwrap_or(bytes);
@@ -271,7 +283,7 @@ impl Process {
 
     /// The words of its command line; none for a thread of the kernel.
     pub fn cmdline(&self) -> Vec<String> {
-        cmdline(&self.proc, self.pid)
+        cmdline(&self.proc, self.via)
     }
 
     /// Its name, at most 15 bytes.
@@ -408,7 +420,8 @@ mod tests {
 
     #[test]
     fn a_child_that_ended_is_a_zombie_and_then_nobody() {
-        let mut child = std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
+        let mut child =
+            std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
         let pid = child.id() as i32;
         let held = Process::open(&Proc::default(), pid).unwrap();
         assert!(held.alive());

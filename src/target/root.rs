@@ -233,7 +233,11 @@ fn addresses(memory: &dyn Memory, places: impl Iterator<Item = Addr>) -> Vec<Opt
 
 /// The bytes of a segment, piece by piece, each a little longer than the step to the next. What is not mapped or cannot
 /// be read is left out.
-pub(super) fn chunks(memory: &dyn Memory, maps: &Maps, segment: &Segment) -> impl Iterator<Item = (Addr, Vec<u8>)> {
+pub(super) fn chunks(
+    memory: &dyn Memory,
+    maps: &Maps,
+    segment: &Segment,
+) -> impl Iterator<Item = (Addr, Vec<u8>)> {
     let (from, to) = (segment.start, segment.end.min(segment.start.saturating_add(MAX_SEGMENT)));
     // Variables with and without initial values lie in mappings of their own, side by side, and text across both.
     let mut runs: Vec<(u64, u64)> = Vec::new();
@@ -245,7 +249,9 @@ pub(super) fn chunks(memory: &dyn Memory, maps: &Maps, segment: &Segment) -> imp
         }
     }
     let pieces = |(start, end): (u64, u64)| {
-        (start..end).step_by(CHUNK).map(move |at| (Addr(at), (end - at).min((CHUNK + OVERLAP) as u64) as usize))
+        (start..end)
+            .step_by(CHUNK)
+            .map(move |at| (Addr(at), (end - at).min((CHUNK + OVERLAP) as u64) as usize))
     };
     runs.into_iter().flat_map(pieces).filter_map(|(at, size)| Some((at, memory.bytes(at, size).ok()?)))
 }

@@ -1,5 +1,7 @@
-/* A program that embeds Python, for tests/find.rs: before the start, running, with a second interpreter, or after the end. */
+/* A program that embeds Python, for tests/find.rs: before the start, running, with a second
+ * interpreter, after its first thread has ended, or after the end. */
 #include <Python.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,22 +11,31 @@ static void park(void) {
     getchar();
 }
 
-int main(int argc, char **argv) {
-    const char *mode = argc > 1 ? argv[1] : "run";
-    if (!strcmp(mode, "early")) park();
+static void *run(void *mode) {
     Py_NoSiteFlag = 1; /* what `site` imports may need symbols that this program hides */
     Py_Initialize();
     /* Refers to variables of the library, which a linker may answer by copying them into this program. */
-    if (Py_None == NULL || !PyType_Check((PyObject *)&PyType_Type)) return 1;
+    if (Py_None == NULL || !PyType_Check((PyObject *)&PyType_Type)) exit(1);
     if (!strcmp(mode, "sub")) {
         PyThreadState *main_thread = PyThreadState_Get();
-        if (Py_NewInterpreter() == NULL) return 1;
+        if (Py_NewInterpreter() == NULL) exit(1);
         PyThreadState_Swap(main_thread);
     }
     if (!strcmp(mode, "late")) {
         Py_Finalize();
         park();
-        return 0;
+        exit(0);
     }
-    return PyRun_SimpleString("import sys\nsys.stdout.write('ready\\n'); sys.stdout.flush(); sys.stdin.read()\n");
+    exit(PyRun_SimpleString("import sys\nsys.stdout.write('ready\\n'); sys.stdout.flush(); sys.stdin.read()\n"));
+}
+
+int main(int argc, char **argv) {
+    char *mode = argc > 1 ? argv[1] : "run";
+    if (!strcmp(mode, "early")) park();
+    if (!strcmp(mode, "orphan")) {
+        pthread_t thread;
+        if (pthread_create(&thread, NULL, run, mode)) return 1;
+        pthread_exit(NULL);
+    }
+    run(mode);
 }

@@ -558,11 +558,11 @@ pub const KEYS: &[(&str, &[(&str, &[&str])])] = &[
         ("freeblocks", &["dequeobject.freeblocks"]),
     ]),
     ("deque_block", &[
-        ("size", &["struct BLOCK#size", "block#size"]),
-        ("left", &["struct BLOCK.leftlink", "block.leftlink"]),
-        ("right", &["struct BLOCK.rightlink", "block.rightlink"]),
-        ("data", &["struct BLOCK.data", "block.data"]),
-        ("slots", &["struct BLOCK.data@count", "block.data@count"]),
+        ("size", &["struct BLOCK#size"]),
+        ("left", &["struct BLOCK.leftlink"]),
+        ("right", &["struct BLOCK.rightlink"]),
+        ("data", &["struct BLOCK.data"]),
+        ("slots", &["struct BLOCK.data@count"]),
     ]),
     ("function", &[
         ("size", &["PyFunctionObject#size"]),
@@ -682,11 +682,28 @@ pub const KEYS: &[(&str, &[(&str, &[&str])])] = &[
 ];
 
 /// What the names of the enumerators begin with that readers need, all of them in the section `enums`.
-pub const ENUMERATORS: &[&str] =
-    &["FRAME_", "PY_CODE_LOCATION_INFO_", "DICT_KEYS_", "_Py_MIMALLOC_HEAP_", "MI_SEGMENT_", "MI_PAGE_"];
+pub const ENUMERATORS: &[&str] = &[
+    "FRAME_OWNED_BY_",
+    "FRAME_CREATED",
+    "FRAME_SUSPENDED",
+    "FRAME_EXECUTING",
+    "FRAME_COMPLETED",
+    "FRAME_RETURNED",
+    "FRAME_UNWINDING",
+    "FRAME_RAISED",
+    "FRAME_CLEARED",
+    "PY_CODE_LOCATION_INFO_",
+    "DICT_KEYS_",
+    "STATE_PENDING",
+    "STATE_CANCELLED",
+    "STATE_FINISHED",
+    "_Py_MIMALLOC_HEAP_",
+    "MI_SEGMENT_",
+    "MI_PAGE_",
+];
 
 /// Symbols whose sizes tell one build from another.
 pub const SYMBOLS: &[&str] = &["_PyRuntime", "PyType_Type", "_Py_NoneStruct", "generations", "usedpools"];
 
-/// Tables of offsets that a target carries: struct, and the name of the file with its positions.
+/// The tables of offsets that a target carries.
 pub const OFFSET_TABLES: &[&str] = &["_Py_DebugOffsets", "Py_AsyncioModuleDebugOffsets"];

@@ -23,7 +23,8 @@ pub struct Sources {
     pub elf: PathBuf,
     /// The file with its DWARF, where that is detached.
     pub debug: Option<PathBuf>,
-    /// Files with the DWARF of extension modules: `_asyncio`, `mmap`.
+    /// Extension modules whose structs are wanted too: `_asyncio`, `mmap`. Where one is stripped, the directory
+    /// `.build-id` above `debug` is asked for its detached DWARF.
     pub modules: Vec<PathBuf>,
     /// Its version, where it cannot be found in `elf`.
     pub python: Option<Version>,
@@ -122,7 +123,14 @@ pub fn derive(sources: &Sources) -> Result<Derived, Error> {
     }
     for path in &sources.modules {
         let bytes = read(path)?;
-        found.read(path, &parse(path, &bytes)?)?;
+        let module = parse(path, &bytes)?;
+        if module.section_by_name(".debug_info").is_some() {
+            found.read(path, &module)?;
+            continue;
+        }
+        let detached = detached(&module, debug_path).unwrap_or_else(|| path.clone());
+        let bytes = read(&detached)?;
+        found.read(&detached, &parse(&detached, &bytes)?)?;
     }
 
     let symbols = symbol_sizes(&[&elf, &debug]);
@@ -277,6 +285,13 @@ fn parse<'f>(path: &Path, bytes: &'f [u8]) -> Result<object::File<'f>, Error> {
         return Err(not("it is not of 64 bits, little-endian".into()));
     }
     Ok(file)
+}
+
+/// Where the DWARF of a stripped module is, if it is in the same `.build-id` as `debug`.
+fn detached(module: &object::File<'_>, debug: &Path) -> Option<PathBuf> {
+    let id = hex(module.build_id().ok()??);
+    let root = debug.ancestors().find(|path| path.ends_with(".build-id"))?;
+    Some(root.join(id.get(..2)?).join(format!("{}.debug", id.get(2..)?)))
 }
 
 /// The sizes of the symbols that tell builds apart, from the first file that has them.

@@ -121,7 +121,7 @@ fn until_zero(bytes: &[u8], from: usize) -> &[u8] {
 
 /// Where the file of a mapping may be found, surest first.
 fn places(process: &Process, first: &Mapping) -> Vec<PathBuf> {
-    let dir = process.proc().of(process.pid());
+    let dir = process.dir();
     let mut places = Vec::new();
     if process.exe().is_ok_and(|exe| exe == first.path) {
         places.push(dir.join("exe"));

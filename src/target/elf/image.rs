@@ -141,14 +141,13 @@ impl Image {
         if segments.is_empty() || !segments.iter().all(spread) {
             return Err(NotImage::NotElf);
         }
-        let mut image = Image { bias, arch: arch(header.get(E_MACHINE)), segments, build_id: None, tables: None };
+        let mut image =
+            Image { bias, arch: arch(header.get(E_MACHINE)), segments, build_id: None, tables: None };
         let place = |h: &Struct<'_>| (Addr(h.get(P_VADDR).wrapping_add(bias)), h.get(P_MEMSZ));
         image.build_id =
             headers.iter().filter(|h| h.get(P_TYPE) == PT_NOTE).find_map(|h| build_id(memory, place(h)));
-        image.tables = headers
-            .iter()
-            .find(|h| h.get(P_TYPE) == PT_DYNAMIC)
-            .and_then(|h| image.tables(memory, place(h)));
+        image.tables =
+            headers.iter().find(|h| h.get(P_TYPE) == PT_DYNAMIC).and_then(|h| image.tables(memory, place(h)));
         Ok(image)
     }
 
@@ -271,10 +270,16 @@ fn arch(machine: u16) -> Option<Arch> {
 }
 
 fn gnu_hash(memory: &dyn Memory, table: Addr) -> Option<Hash> {
-    let [buckets, first, bloom_words, bloom_shift] = [0, 4, 8, 12].map(|at| memory.get::<u32>(table.plus(at)));
+    let [buckets, first, bloom_words, bloom_shift] =
+        [0, 4, 8, 12].map(|at| memory.get::<u32>(table.plus(at)));
     let (buckets, bloom_words) = (buckets.ok()?, bloom_words.ok()?);
-    let hash =
-        Hash::Gnu { buckets, first: first.ok()?, bloom: table.plus(16), bloom_words, bloom_shift: bloom_shift.ok()? };
+    let hash = Hash::Gnu {
+        buckets,
+        first: first.ok()?,
+        bloom: table.plus(16),
+        bloom_words,
+        bloom_shift: bloom_shift.ok()?,
+    };
     (buckets > 0 && bloom_words > 0).then_some(hash)
 }
 

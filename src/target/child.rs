@@ -1,0 +1,47 @@
+//! A program that we started ourselves: the only process that we pass signals on to.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Command, ExitStatus};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// A running child.
+#[derive(Debug)]
+pub struct Child {
+    child: std::process::Child,
+}
+
+impl Child {
+    /// Starts a program with our own input and output.
+    pub fn start(words: &[OsString]) -> io::Result<Child> {
+        let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Child { child: Command::new(program).args(arguments).spawn()? })
+    }
+
+    /// Its pid.
+    pub fn pid(&self) -> i32 {
+        self.child.id().cast_signed()
+    }
+
+    /// Its exit code, if it has ended: its own, or 128 and the number of the signal that ended it.
+    pub fn ended(&mut self) -> io::Result<Option<u8>> {
+        Ok(self.child.try_wait()?.map(code))
+    }
+
+    /// Passes a signal on, unless the child has ended.
+    pub fn pass_on(&mut self, signal: i32) -> io::Result<()> {
+        if self.child.try_wait()?.is_some() {
+            return Ok(()); // Its pid may be somebody else's by now.
+        }
+        Signal::try_from(signal).and_then(|signal| kill(Pid::from_raw(self.pid()), signal)).map_err(Errno::into)
+    }
+}
+
+fn code(status: ExitStatus) -> u8 {
+    let signal = status.signal().map(|signal| 128 + signal);
+    u8::try_from(status.code().or(signal).unwrap_or(1)).unwrap_or(u8::MAX)
+}
