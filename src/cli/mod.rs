@@ -7,6 +7,7 @@ pub mod hints;
 pub mod plain;
 pub mod open;
 pub mod dump;
+pub mod output;
 pub mod export;
 pub mod info;
 pub mod layout;
@@ -62,6 +63,8 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
     let context = Context::new(cli.global)?;
     match cli.command {
         Command::Dump(args) => dump::dump(&context, &args),
+        Command::Export(args) => export::export(&context, &args),
+        Command::Info(args) => info::info(&context, &args),
         Command::Completions(args) => shell::completions(&args).map(|()| Exit::Done),
         Command::Man => shell::man().map(|()| Exit::Done),
         #[allow(unreachable_patterns)]
