@@ -46,8 +46,18 @@ fn shares_of_time_are_those_that_the_program_measured_itself() {
         let mut target = start(python, SHARES);
         let pid = target.pid().to_string();
         let before = spent(&mut target);
-        let output =
-            pitviper(&["attach", "-q", "--pid", &pid, "-r", "1khz", "-d", seconds, "-o", file.to_str().unwrap()]);
+        let output = pitviper(&[
+            "attach",
+            "-q",
+            "--pid",
+            &pid,
+            "-r",
+            "1khz",
+            "-d",
+            seconds,
+            "-o",
+            file.to_str().unwrap(),
+        ]);
         assert!(output.status.success(), "{}: {}", python.name, String::from_utf8_lossy(&output.stderr));
         let after = spent(&mut target);
         let spent: Vec<f64> = after.iter().zip(before).map(|(after, before)| after - before).collect();

@@ -41,7 +41,8 @@ impl Tracks {
         let known = known.filter(|(_, row)| native.is_none() || row.native.is_none() || row.native == native);
         let row = match known {
             Some((id, row))
-                if (native.is_none() || row.native == native) && (name.is_none() || row.name.as_deref() == name) =>
+                if (native.is_none() || row.native == native)
+                    && (name.is_none() || row.name.as_deref() == name) =>
             {
                 return id;
             }
