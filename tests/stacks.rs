@@ -40,7 +40,8 @@ struct Seen {
 impl Seen {
     fn open(target: &Target) -> Seen {
         let process = Process::open(&Proc::default(), target.pid()).expect("it lives");
-        let located = locate(&process, &Catalogue::load(None).expect("the layouts read")).expect("it is found");
+        let located =
+            locate(&process, &Catalogue::load(None).expect("the layouts read")).expect("it is found");
         let python = Python::open(&located).expect("its layout has all");
         Seen { process, python, look: Look::default() }
     }
@@ -90,7 +91,8 @@ fn every_stack_is_what_the_target_says_of_itself() {
         let names: Vec<_> = seen.look.threads.iter().map(|thread| thread.name.as_deref()).collect();
         assert_eq!(names.len(), truth.threads.len(), "{}: {names:?}", python.name);
         for thread in &seen.look.threads {
-            let name = thread.name.as_deref().unwrap_or_else(|| panic!("{}: no name: {thread:?}", python.name));
+            let name =
+                thread.name.as_deref().unwrap_or_else(|| panic!("{}: no name: {thread:?}", python.name));
             let said = truth.threads.get(name).unwrap_or_else(|| panic!("{}: no thread {name}", python.name));
             let what = format!("{}: thread {name}", python.name);
             let mut frames = seen.frames(thread);

@@ -9,7 +9,11 @@ use crate::target::locate::LocateError;
 pub fn explain(error: &anyhow::Error) -> Failure {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
-            return Failure { exit: failure.exit, message: failure.message.clone(), hint: failure.hint.clone() };
+            return Failure {
+                exit: failure.exit,
+                message: failure.message.clone(),
+                hint: failure.hint.clone(),
+            };
         }
         if let Some(error) = cause.downcast_ref::<LocateError>() {
             return locate(error);
@@ -18,8 +22,9 @@ pub fn explain(error: &anyhow::Error) -> Failure {
             return process(error);
         }
         if let Some(error) = cause.downcast_ref::<Missing>() {
-            return Failure::new(Exit::NotReadable, error.to_string())
-                .hint("make a layout of this build: pitviper layout derive ELF > DIR/NAME.toml, then --layouts DIR");
+            return Failure::new(Exit::NotReadable, error.to_string()).hint(
+                "make a layout of this build: pitviper layout derive ELF > DIR/NAME.toml, then --layouts DIR",
+            );
         }
     }
     Failure::new(Exit::Failed, format!("{error:#}"))
@@ -44,7 +49,9 @@ fn process(error: &ProcessError) -> Failure {
 fn locate(error: &LocateError) -> Failure {
     let hint = match error {
         LocateError::Process(error) => return process(error),
-        LocateError::NotPython { .. } => "`pitviper ps` lists the Pythons here; a program that starts one is not one itself",
+        LocateError::NotPython { .. } => {
+            "`pitviper ps` lists the Pythons here; a program that starts one is not one itself"
+        }
         LocateError::PyPy { .. } => "pitviper reads CPython alone",
         LocateError::Machine { .. } => "pitviper reads 64-bit x86 and ARM",
         LocateError::NotInitialised { .. } => "try again in a moment; `pitviper run -- CMD` waits for it",

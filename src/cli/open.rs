@@ -83,13 +83,18 @@ impl Context {
             }
             return Ok(target.pid.clone());
         };
-        let pattern = Regex::new(pattern)
-            .map_err(|error| Failure::new(Exit::Usage, format!("--name {pattern:?} does not compile: {error}")))?;
-        let found: Vec<i32> = self.proc.pids().into_iter().filter(|pid| self.is_named(*pid, &pattern)).collect();
+        let pattern = Regex::new(pattern).map_err(|error| {
+            Failure::new(Exit::Usage, format!("--name {pattern:?} does not compile: {error}"))
+        })?;
+        let found: Vec<i32> =
+            self.proc.pids().into_iter().filter(|pid| self.is_named(*pid, &pattern)).collect();
         if found.is_empty() {
-            return Err(Failure::new(Exit::Gone, format!("no Python here has a command line that matches {pattern}"))
-                .hint("`pitviper ps` lists the Pythons here")
-                .into());
+            return Err(Failure::new(
+                Exit::Gone,
+                format!("no Python here has a command line that matches {pattern}"),
+            )
+            .hint("`pitviper ps` lists the Pythons here")
+            .into());
         }
         Ok(found)
     }

@@ -149,7 +149,11 @@ impl Sampler {
     /// Says how it ended.
     fn go(&mut self, at: At, outcome: &Outcome) {
         if outcome.target_gone {
-            self.events.push(Event::Process(ProcessEvent { at, process: PROCESS, state: ProcessState::Gone }));
+            self.events.push(Event::Process(ProcessEvent {
+                at,
+                process: PROCESS,
+                state: ProcessState::Gone,
+            }));
         }
         if outcome.dropped > 0 {
             self.trouble(at, TroubleKind::Dropped, outcome.dropped);
