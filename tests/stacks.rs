@@ -120,3 +120,29 @@ fn every_stack_is_what_the_target_says_of_itself() {
         eprintln!("{}: {} threads", python.name, names.len());
     }
 }
+
+#[test]
+fn a_stack_that_moves_never_loses_its_base() {
+    const LOOKS: usize = 300;
+    for python in pythons() {
+        let target = start(python, include_str!("programs/recursive.py"));
+        let mut seen = Seen::open(&target);
+        let (mut torn, mut retried) = (0, 0);
+        for _ in 0..LOOKS {
+            seen.look();
+            let [thread] = &seen.look.threads[..] else { panic!("{}: one thread", python.name) };
+            retried += usize::from(thread.retried);
+            if thread.torn.is_some() {
+                torn += 1;
+                continue;
+            }
+            let mut names: Vec<_> = seen.frames(thread).into_iter().map(|frame| frame.0).collect();
+            assert!(names.len() <= 23, "{}: {names:?}", python.name);
+            assert_eq!(names.pop().as_deref(), Some("<module>"), "{}", python.name);
+            assert_eq!(names.pop().as_deref(), Some("main"), "{}", python.name);
+            assert!(names.iter().all(|name| name == "go_down"), "{}: {names:?}", python.name);
+        }
+        println!("{}: {retried} retried, {torn} torn of {LOOKS}", python.name);
+        assert!(torn <= LOOKS / 5, "{}: {torn} torn", python.name);
+    }
+}

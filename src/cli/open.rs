@@ -9,6 +9,7 @@ use super::failure::{Exit, Failure};
 use super::plain;
 use crate::layout::{Catalogue, Why};
 use crate::python::Python;
+use crate::python::check::{self, Verdict};
 use crate::target::locate::locate;
 use crate::target::{Located, Proc, Process};
 
@@ -65,9 +66,19 @@ impl Context {
         let layout = &located.chosen;
         self.tell(&format!("process {pid}: layout {} ({})", layout.layout.name, why(&layout.why)));
         if layout.why == Why::Newest {
+            let version = located.fingerprint.version;
+            let checks = check::run(&located, process.memory(), &process.threads());
+            if let Some(failed) = checks.iter().find(|check| matches!(check.verdict, Verdict::Failed(_))) {
+                let message = format!(
+                    "Python {version} is newer than any layout, and a self-check failed: {}",
+                    failed.name
+                );
+                return Err(Failure::new(Exit::NotReadable, message)
+                    .hint("make a layout of this build: pitviper layout derive ELF > DIR/NAME.toml, then --layouts DIR")
+                    .into());
+            }
             self.say(&format!(
-                "warning: Python {} is newer than any layout; it describes itself, and that held so far",
-                located.fingerprint.version
+                "warning: Python {version} is newer than any layout; it describes itself, and every self-check passed"
             ));
         }
         Ok(Opened { process, located, python })

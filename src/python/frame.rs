@@ -1,16 +1,23 @@
 //! Frames: the chain from the innermost one to the base, as frame objects or as the interpreter's own frames.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::layout::field::Room;
 use crate::layout::{Field, Layout, Missing, Struct, fields};
-use crate::memory::{Addr, Fault, Memory};
+use crate::memory::{Addr, Fault, Memory, Part, Word};
 use crate::model::Torn;
 
 use super::code::CodeId;
 
 /// The longest chain that is followed.
 pub const MAX_FRAMES: usize = 20_000;
+/// Frames that lie no further apart than this are copied in one piece, with what is between them: pieces cost more than
+/// bytes. Less than a page, so that no page lies between them that may not be there.
+const GAP: u64 = 2048;
+/// The most bytes that are copied in one call.
+const MAX_COPIED: usize = 16 << 20;
+/// For how many walks a frame that was not met again is read along with the others.
+const MEMORY: u64 = 16;
 /// The most frames of the interpreter's own in a chain: at most one before each of Python's, and one at the base.
 const MAX_LINKS: usize = 2 * MAX_FRAMES + 1;
 
@@ -35,15 +42,6 @@ pub struct RawFrame {
 }
 
 fields! {
-    /// Where a thread keeps its innermost frame: `PyThreadState`, Include/cpython/pystate.h.
-    struct ThreadFields in "thread" {
-        frame: Option<Field<Addr>>,
-        current_frame: Option<Field<Addr>>,
-        cframe: Option<Field<Addr>>,
-    }
-}
-
-fields! {
     /// `_PyCFrame`, Include/cpython/pystate.h (3.11 and 3.12).
     struct CFrame in "cframe" {
         current_frame: Field<Addr>,
@@ -56,6 +54,13 @@ fields! {
         back: Field<Addr>,
         code: Field<Addr>,
         lasti: Field<i32>,
+    }
+}
+
+fields! {
+    /// `PyObject`, Include/object.h.
+    struct ObjectFields in "object" {
+        refcnt: Field<i64>,
     }
 }
 
@@ -82,34 +87,71 @@ fields! {
 
 fields! {
     /// `_PyCodeArray`, Include/cpython/code.h.
-    struct CodeArray in "tlbc" {
-        size: Option<Field<u64>>,
+    struct CodeArray in "code_array" {
+        count: Option<Field<u64>>,
         entries: Option<usize>,
     }
 }
 
-/// How the target keeps frames.
+/// How the target keeps frames, and where those of each thread were.
 #[derive(Debug)]
 pub struct Frames {
     style: Style,
-    seen: FxHashSet<Addr>,
+    last: FxHashMap<Addr, Chain>,
+    look: u64,
+}
+
+/// How a walk went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Walk {
+    /// What stopped it short of the base.
+    pub torn: Option<Torn>,
+    /// All frames were read in one call.
+    pub at_once: bool,
+    /// It ended at the frame where the thread's last walk ended.
+    pub same_base: bool,
+    /// The thread was walked before.
+    pub known: bool,
+}
+
+/// Where a thread's frames were, the interpreter's own among them.
+#[derive(Debug, Default)]
+struct Chain {
+    /// Those of the last walk.
+    links: Vec<Addr>,
+    /// Those of recent walks, and which walk each was last part of: where the next walk will find most of its frames.
+    likely: Vec<(Addr, u64)>,
+    walks: u64,
+    look: u64,
 }
 
 #[derive(Debug)]
 enum Style {
-    Objects {
-        top: Field<Addr>,
-        frame: FrameObject,
-        unit: i64,
-    },
-    Interpreter {
-        top: Top,
-        frame: InterpreterFrame,
-        code: CodeFields,
-        copies: CodeArray,
-        tag_mask: u64,
-        skip_owners: Vec<u8>,
-    },
+    Objects(Objects),
+    Interpreter(Interpreter),
+}
+
+/// Up to 3.10: objects that point to their callers.
+#[derive(Debug)]
+struct Objects {
+    top: Field<Addr>,
+    frame: FrameObject,
+    object: ObjectFields,
+    /// Bytes of one step of `f_lasti`.
+    unit: i64,
+}
+
+/// From 3.11 on: frames of the interpreter's own, mostly side by side on the thread's data stack.
+#[derive(Debug)]
+struct Interpreter {
+    top: Top,
+    frame: InterpreterFrame,
+    code: CodeFields,
+    copies: CodeArray,
+    /// Bits of the code pointer that are none of the address.
+    tag_mask: u64,
+    /// Owners whose frames stand for the interpreter itself, where it was called from C.
+    skip_owners: Vec<u8>,
 }
 
 /// Where 3.11 and later keep the innermost frame.
@@ -124,118 +166,263 @@ enum Top {
 impl Frames {
     /// Binds what the layout says of frames.
     pub fn bind(layout: &Layout) -> Result<Frames, Missing> {
-        let thread = ThreadFields::bind(layout)?;
-        let missing = |key: &str| Missing::Key {
-            layout: layout.name.clone(),
-            section: "thread".into(),
-            key: key.into(),
-        };
         let style = match layout.fact::<String>("frame.style")?.as_str() {
-            "object" => Style::Objects {
-                top: thread.frame.ok_or_else(|| missing("frame"))?,
-                frame: FrameObject::bind(layout)?,
-                unit: layout.fact("lines.unit")?,
-            },
-            "interpreter" => Style::Interpreter {
-                top: match (thread.current_frame, thread.cframe) {
-                    (Some(current_frame), _) => Top::State(current_frame),
-                    (None, Some(cframe)) => Top::CFrame(cframe, CFrame::bind(layout)?),
-                    (None, None) => return Err(missing("current_frame")),
-                },
-                frame: InterpreterFrame::bind(layout)?,
-                code: CodeFields::bind(layout)?,
-                copies: CodeArray::bind(layout)?,
-                tag_mask: layout.fact("code.tag_mask")?,
-                skip_owners: layout
-                    .fact::<Vec<i64>>("frame.skip_owners")?
-                    .iter()
-                    .map(|owner| *owner as u8)
-                    .collect(),
-            },
+            "object" => Style::Objects(Objects::bind(layout)?),
+            "interpreter" => Style::Interpreter(Interpreter::bind(layout)?),
             _ => return Err(Missing::Fact { layout: layout.name.clone(), fact: "frame.style".into() }),
         };
-        Ok(Frames { style, seen: FxHashSet::default() })
+        Ok(Frames { style, last: FxHashMap::default(), look: 0 })
     }
 
-    /// Puts the frames of the thread whose state is at `thread` into `frames`, innermost first, and says what stopped it
-    /// short of the base.
-    pub fn walk(&mut self, memory: &dyn Memory, thread: Addr, frames: &mut Vec<RawFrame>) -> Option<Torn> {
+    /// Begins a look. Threads that were not walked in the last one are forgotten.
+    pub fn begin(&mut self) {
+        let last = self.look;
+        self.last.retain(|_, chain| chain.look == last);
+        self.look += 1;
+    }
+
+    /// Puts the frames of the thread whose state is at `thread` into `frames`, innermost first.
+    ///
+    /// Design constraint: nobody stops the target, and a chain that is followed read by read is another one at its end
+    /// than it was at its start. So all frames of the thread's last walk are copied in one call, with the word that says
+    /// which one is the innermost, and the chain is followed through the copies; only what is not among them is read alone.
+    pub fn walk(&mut self, memory: &dyn Memory, thread: Addr, frames: &mut Vec<RawFrame>) -> Walk {
         frames.clear();
-        self.seen.clear();
-        self.follow(memory, thread, frames).err()
+        let known = self.last.contains_key(&thread);
+        let last = self.last.entry(thread).or_default();
+        last.look = self.look;
+        let base = last.links.last().copied();
+        let mut at_once = true;
+        let torn = match self.style.top(memory, thread) {
+            Ok(top) => {
+                let copies = Copies::make(memory, top, &last.likely, self.style.span());
+                last.links.clear();
+                let torn = follow(memory, &self.style, &copies, last, frames, &mut at_once).err();
+                last.learn();
+                torn
+            }
+            Err(_) => Some(Torn::Unreadable),
+        };
+        Walk { torn, at_once, same_base: known && base == last.links.last().copied(), known }
+    }
+}
+
+impl Chain {
+    /// Takes the frames of the walk that was made into those that are likely, and lets go of those not met for long.
+    fn learn(&mut self) {
+        self.walks += 1;
+        let links: FxHashSet<Addr> = self.links.iter().copied().collect();
+        let recent = self.walks.saturating_sub(MEMORY);
+        self.likely.retain(|(at, walk)| !links.contains(at) && *walk >= recent);
+        self.likely.truncate(MAX_LINKS);
+        let met = self.links.iter().map(|at| (*at, self.walks));
+        self.likely.splice(0..0, met);
+    }
+}
+
+/// Follows a chain from its innermost frame to its base.
+fn follow(
+    memory: &dyn Memory,
+    style: &Style,
+    copies: &Copies,
+    chain: &mut Chain,
+    frames: &mut Vec<RawFrame>,
+    at_once: &mut bool,
+) -> Result<(), Torn> {
+    let mut seen = FxHashSet::default();
+    let mut next = copies.top.ok_or(Torn::Unreadable)?;
+    while !next.is_null() {
+        if frames.len() >= MAX_FRAMES || chain.links.len() >= MAX_LINKS {
+            return Err(Torn::TooDeep);
+        }
+        if !seen.insert(next) {
+            return Err(Torn::Cycle);
+        }
+        chain.links.push(next);
+        let mut room = Room::default();
+        let copy = match copies.get(next) {
+            Some(copy) => copy,
+            None => {
+                *at_once = false;
+                Struct::read(memory, next, style.span(), &mut room).map_err(unreadable)?
+            }
+        };
+        let (frame, back) = style.parse(memory, next, copy)?;
+        frames.extend(frame);
+        next = back;
+    }
+    Ok(())
+}
+
+/// Copies of some frames and of the word that says which one is the innermost, made in one call.
+struct Copies {
+    top: Option<Addr>,
+    span: usize,
+    bytes: Vec<u8>,
+    places: FxHashMap<Addr, usize>,
+}
+
+impl Copies {
+    fn make(memory: &dyn Memory, top: Addr, frames: &[(Addr, u64)], span: usize) -> Copies {
+        let mut frames: Vec<Addr> = frames.iter().map(|(at, _)| *at).collect();
+        frames.sort_unstable();
+        let length = |piece: &[Addr]| match piece {
+            [first, .., last] => (last.0 - first.0) as usize + span,
+            _ => span,
+        };
+        let mut total = 0;
+        let near = |one: &Addr, next: &Addr| next.0 - one.0 <= span as u64 + GAP;
+        let mut pieces: Vec<&[Addr]> = frames.chunk_by(near).collect();
+        pieces.retain(|piece| {
+            total += length(piece);
+            total <= MAX_COPIED
+        });
+        let mut word = [0; Addr::SIZE];
+        let mut bytes = vec![0; pieces.iter().map(|piece| length(piece)).sum()];
+        let mut rest = bytes.as_mut_slice();
+        let mut parts = vec![Part { addr: top, buf: &mut word, arrived: false }];
+        for piece in &pieces {
+            let (buf, behind) = std::mem::take(&mut rest).split_at_mut(length(piece));
+            rest = behind;
+            parts.extend(piece.first().map(|at| Part { addr: *at, buf, arrived: false }));
+        }
+        memory.read_many(&mut parts);
+        let top = parts.first().filter(|part| part.arrived).map(|part| Addr::from_bytes(part.buf));
+        let mut places = FxHashMap::default();
+        let mut from = 0;
+        for (part, piece) in parts.iter().skip(1).zip(&pieces) {
+            if part.arrived {
+                places.extend(piece.iter().map(|at| (*at, from + (at.0 - part.addr.0) as usize)));
+            }
+            from += part.buf.len();
+        }
+        Copies { top, span, bytes, places }
     }
 
-    /// Where the innermost frame of a thread is; null where it runs no Python.
-    pub fn top(&self, memory: &dyn Memory, thread: Addr) -> Result<Addr, Fault> {
-        match &self.style {
-            Style::Objects { top, .. } | Style::Interpreter { top: Top::State(top), .. } => {
-                top.read(memory, thread)
-            }
-            Style::Interpreter { top: Top::CFrame(top, cframe), .. } => {
-                cframe.current_frame.read(memory, top.read(memory, thread)?)
-            }
-        }
-    }
-
-    fn follow(&mut self, memory: &dyn Memory, thread: Addr, frames: &mut Vec<RawFrame>) -> Result<(), Torn> {
-        let mut next = self.top(memory, thread).map_err(unreadable)?;
-        for _ in 0..MAX_LINKS {
-            if next.is_null() {
-                return Ok(());
-            }
-            if frames.len() >= MAX_FRAMES {
-                return Err(Torn::TooDeep);
-            }
-            if !self.seen.insert(next) {
-                return Err(Torn::Cycle);
-            }
-            let (frame, back) = self.style.read(memory, next)?;
-            frames.extend(frame);
-            next = back;
-        }
-        Err(Torn::TooDeep)
+    fn get(&self, frame: Addr) -> Option<Struct<'_>> {
+        let from = *self.places.get(&frame)?;
+        self.bytes.get(from..from + self.span).map(Struct::over)
     }
 }
 
 impl Style {
-    /// The frame at `at`, unless it is one of the interpreter's own, and the one that called it.
-    fn read(&self, memory: &dyn Memory, at: Addr) -> Result<(Option<RawFrame>, Addr), Torn> {
-        let mut room = Room::default();
+    /// Where the word is that says which frame is the thread's innermost; the word is null where it runs no Python.
+    fn top(&self, memory: &dyn Memory, thread: Addr) -> Result<Addr, Fault> {
         match self {
-            Style::Objects { frame, unit, .. } => {
-                let object = Struct::read(memory, at, frame.span, &mut room).map_err(unreadable)?;
-                let offset = i64::from(object.get(frame.lasti)) * unit;
-                Ok((Some(RawFrame { at, code: object.get(frame.code), offset }), object.get(frame.back)))
-            }
-            Style::Interpreter { frame, code, copies, tag_mask, skip_owners, .. } => {
-                let inner = Struct::read(memory, at, frame.span, &mut room).map_err(unreadable)?;
-                let previous = inner.get(frame.previous);
-                if skip_owners.contains(&inner.get(frame.owner)) {
-                    return Ok((None, previous));
-                }
-                let object = Addr(inner.get(frame.code).0 & !tag_mask);
-                let own = object.plus(code.code_adaptive as u64);
-                let start = match (inner.maybe(frame.tlbc_index), code.tlbc) {
-                    (Some(index), Some(array)) if index > 0 => {
-                        copies.entry(memory, array.read(memory, object).map_err(unreadable)?, index)?
-                    }
-                    _ => own,
-                };
-                let offset = inner.get(frame.instr).0.wrapping_sub(start.0).cast_signed();
-                Ok((Some(RawFrame { at, code: object, offset }), previous))
+            Style::Objects(Objects { top, .. }) => Ok(top.of(thread)),
+            Style::Interpreter(Interpreter { top: Top::State(top), .. }) => Ok(top.of(thread)),
+            Style::Interpreter(Interpreter { top: Top::CFrame(newest, cframe), .. }) => {
+                Ok(cframe.current_frame.of(newest.read(memory, thread)?))
             }
         }
+    }
+
+    /// How many bytes of a frame are read.
+    fn span(&self) -> usize {
+        match self {
+            Style::Objects(objects) => objects.frame.span.max(objects.object.span),
+            Style::Interpreter(interpreter) => interpreter.frame.span,
+        }
+    }
+
+    /// The frame at `at`, unless it is one of the interpreter's own, and the one that called it.
+    fn parse(
+        &self,
+        memory: &dyn Memory,
+        at: Addr,
+        copy: Struct<'_>,
+    ) -> Result<(Option<RawFrame>, Addr), Torn> {
+        match self {
+            Style::Objects(objects) => Ok((Some(objects.parse(at, copy)?), copy.get(objects.frame.back))),
+            Style::Interpreter(interpreter) => {
+                let previous = copy.get(interpreter.frame.previous);
+                if interpreter.skip_owners.contains(&copy.get(interpreter.frame.owner)) {
+                    return Ok((None, previous));
+                }
+                Ok((Some(interpreter.parse(memory, at, copy)?), previous))
+            }
+        }
+    }
+}
+
+impl Objects {
+    fn bind(layout: &Layout) -> Result<Objects, Missing> {
+        fields! {
+            /// `PyThreadState`, Include/pystate.h.
+            struct ThreadFields in "thread" {
+                frame: Field<Addr>,
+            }
+        }
+        Ok(Objects {
+            top: ThreadFields::bind(layout)?.frame,
+            frame: FrameObject::bind(layout)?,
+            object: ObjectFields::bind(layout)?,
+            unit: layout.fact("lines.unit")?,
+        })
+    }
+
+    fn parse(&self, at: Addr, copy: Struct<'_>) -> Result<RawFrame, Torn> {
+        // A frame that was let go waits for its next use: it has no caller then, or one that is no caller
+        // (`frame_dealloc` and `free_list`, Objects/frameobject.c).
+        if copy.get(self.object.refcnt) <= 0 {
+            return Err(Torn::Changed);
+        }
+        let offset = i64::from(copy.get(self.frame.lasti)).saturating_mul(self.unit);
+        Ok(RawFrame { at, code: copy.get(self.frame.code), offset })
+    }
+}
+
+impl Interpreter {
+    fn bind(layout: &Layout) -> Result<Interpreter, Missing> {
+        fields! {
+            /// `PyThreadState`, Include/cpython/pystate.h.
+            struct ThreadFields in "thread" {
+                current_frame: Option<Field<Addr>>,
+                cframe: Option<Field<Addr>>,
+            }
+        }
+        let thread = ThreadFields::bind(layout)?;
+        let top = match (thread.current_frame, thread.cframe) {
+            (Some(current_frame), _) => Top::State(current_frame),
+            (None, Some(newest)) => Top::CFrame(newest, CFrame::bind(layout)?),
+            (None, None) => {
+                let (layout, section, key) = (layout.name.clone(), "thread".into(), "current_frame".into());
+                return Err(Missing::Key { layout, section, key });
+            }
+        };
+        let owners: Vec<i64> = layout.fact("frame.skip_owners")?;
+        Ok(Interpreter {
+            top,
+            frame: InterpreterFrame::bind(layout)?,
+            code: CodeFields::bind(layout)?,
+            copies: CodeArray::bind(layout)?,
+            tag_mask: layout.fact("code.tag_mask")?,
+            skip_owners: owners.iter().filter_map(|owner| u8::try_from(*owner).ok()).collect(),
+        })
+    }
+
+    fn parse(&self, memory: &dyn Memory, at: Addr, copy: Struct<'_>) -> Result<RawFrame, Torn> {
+        let code = Addr(copy.get(self.frame.code).0 & !self.tag_mask);
+        let start = match (copy.maybe(self.frame.tlbc_index), self.code.tlbc) {
+            // The first copy is the code object's own.
+            (Some(index @ 1..), Some(array)) => {
+                self.copies.entry(memory, array.read(memory, code).map_err(unreadable)?, index)?
+            }
+            _ => code.plus(self.code.code_adaptive as u64),
+        };
+        let offset = copy.get(self.frame.instr).0.wrapping_sub(start.0).cast_signed();
+        Ok(RawFrame { at, code, offset })
     }
 }
 
 impl CodeArray {
     /// Where copy number `index` of the instructions starts.
     fn entry(&self, memory: &dyn Memory, array: Addr, index: u32) -> Result<Addr, Torn> {
-        let (Some(size), Some(entries)) = (self.size, self.entries) else { return Err(Torn::Garbage) };
-        if u64::from(index) >= size.read(memory, array).map_err(unreadable)? {
+        let (Some(count), Some(entries)) = (self.count, self.entries) else { return Err(Torn::Garbage) };
+        if u64::from(index) >= count.read(memory, array).map_err(unreadable)? {
             return Err(Torn::Garbage);
         }
-        memory.get(array.plus(entries as u64).plus(8 * u64::from(index))).map_err(unreadable)
+        memory.get(array.plus(entries as u64).plus(Addr::SIZE as u64 * u64::from(index))).map_err(unreadable)
     }
 }
 

@@ -14,6 +14,7 @@ pub mod thread;
 pub mod gil;
 pub mod name;
 pub mod runtime;
+pub mod check;
 
 pub use code::{Code, CodeId, Codes};
 pub use frame::Frame;

@@ -9,13 +9,15 @@ use crate::model::Torn;
 use crate::target::{Located, Root, Thread};
 
 use super::code::Codes;
-use super::frame::{Frame, Frames, RawFrame};
+use super::frame::{Frame, Frames, MAX_FRAMES, RawFrame};
 use super::gil::Gil;
 use super::name::Names;
 use super::thread::{Pthreads, State, Threads};
 
 /// The most interpreters of one process that are read.
 const MAX_INTERPRETERS: usize = 1024;
+/// How often a stack is read in one look until it is believed.
+const WALKS: u32 = 32;
 
 fields! {
     /// `_PyRuntimeState`, Include/internal/pycore_runtime.h (3.7 and later).
@@ -83,6 +85,8 @@ pub struct ThreadLook {
     pub holds_gil: Option<bool>,
     /// Why the stack ends before its base, if it does.
     pub torn: Option<Torn>,
+    /// Whether the stack had to be read again because it changed while it was read.
+    pub retried: bool,
     frames: Range<usize>,
 }
 
@@ -123,6 +127,7 @@ impl Python {
         look.frames.clear();
         self.codes.begin();
         self.names.begin();
+        self.frames.begin();
         let main_thread = self.main_thread(memory);
         let (interpreters, missing) = self.interpreters(memory);
         look.missing = missing;
@@ -177,7 +182,7 @@ impl Python {
         self.pthreads.learn(memory, states.iter().map(|state| state.thread), tasks);
         for state in &states {
             let start = look.frames.len();
-            let torn = self.stack(memory, state.at, &mut look.frames);
+            let (torn, retried) = self.stack(memory, state.at, &mut look.frames);
             // Asked as late as the stack is read, so that both speak of the same moment as nearly as they can.
             let holds_gil = self.gil.holder(memory, interpreter).is(state);
             let native = self.native(memory, state, tasks);
@@ -193,15 +198,43 @@ impl Python {
                 },
                 holds_gil,
                 torn,
+                retried,
                 frames: start..look.frames.len(),
             });
         }
         self.states = states;
     }
 
-    /// Adds the stack of a thread to `frames`; says why it ends before its base, if it does.
-    fn stack(&mut self, memory: &dyn Memory, thread: Addr, frames: &mut Vec<Frame>) -> Option<Torn> {
-        let torn = self.frames.walk(memory, thread, &mut self.raw);
+    /// Adds the stack of a thread to `frames`; tells why it ends before its base, if it does, and whether it took more
+    /// walks than usual.
+    ///
+    /// A frame that returns while it is read can make a chain end too early and look whole (up to 3.10 a finished frame has
+    /// no caller). So a walk is believed when it ends where the one before it ended, in this look or the last, and when all
+    /// its frames were read in one call; after the last walk, also without that.
+    fn stack(&mut self, memory: &dyn Memory, thread: Addr, frames: &mut Vec<Frame>) -> (Option<Torn>, bool) {
+        let start = frames.len();
+        let (mut usual, mut read) = (1, 0);
+        for number in 1..=WALKS {
+            frames.truncate(start);
+            let walk = self.frames.walk(memory, thread, &mut self.raw);
+            let torn = self.resolve(memory, frames).or(walk.torn);
+            if !walk.known {
+                usual = 2;
+            }
+            read += self.raw.len();
+            let last = number == WALKS || read > MAX_FRAMES;
+            match torn {
+                None if walk.same_base && (walk.at_once || last) => return (None, number > usual),
+                None if last => return (Some(Torn::Garbage), true),
+                _ if last => return (torn, number > usual),
+                _ => {}
+            }
+        }
+        (Some(Torn::Garbage), true)
+    }
+
+    /// Finds the functions of the frames that a walk brought.
+    fn resolve(&mut self, memory: &dyn Memory, frames: &mut Vec<Frame>) -> Option<Torn> {
         self.codes.confirm(memory, self.raw.iter().map(|frame| frame.code));
         for raw in &self.raw {
             let code = match self.codes.id(memory, raw.code) {
@@ -215,7 +248,7 @@ impl Python {
                 _ => return Some(Torn::Garbage),
             }
         }
-        torn
+        None
     }
 
     /// The kernel's id of a thread, as we see it: only one that the process has.
