@@ -151,16 +151,14 @@ const FIXTURE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/forma
 
 #[test]
 fn a_file_of_the_first_format_stays_readable_for_ever() {
+    if !std::fs::exists(FIXTURE).unwrap() {
+        // How the fixture of a new format comes to be; those that are there are never written again.
+        std::fs::write(FIXTURE, file(&made::everything(), Codec::Zstd)).unwrap();
+        panic!("there was no {FIXTURE}; it is written now, and wants to be committed");
+    }
     let recording = open(FIXTURE.as_ref()).unwrap();
     assert_eq!((recording.damage.clone(), recording.unknown_blocks), (None, 0));
     assert_eq!(recording, tables(&made::everything()));
-}
-
-/// Writes that file. It was called once for each step of the format, and is not called again.
-#[test]
-#[ignore = "writes the fixture"]
-fn the_fixture_is_written() {
-    std::fs::write(FIXTURE, file(&made::everything(), Codec::Zstd)).unwrap();
 }
 
 #[test]
@@ -368,19 +366,9 @@ fn weigh(looks: usize, hz: f64, threads: u32) -> (f64, usize, f64) {
 
 #[test]
 fn a_sample_takes_few_bytes() {
-    let (bytes, ..) = weigh(100_000, 10_000.0, 1);
-    assert!(bytes < 5.0, "{bytes:.2} bytes a sample");
-    let (bytes, ..) = weigh(25_000, 10_000.0, 4);
-    assert!(bytes < 2.5, "{bytes:.2} bytes a sample");
-}
-
-#[test]
-#[ignore = "prints figures"]
-fn a_million_samples_are_weighed() {
-    for (threads, hz) in [(1, 10_000.0), (4, 10_000.0), (4, 100.0)] {
-        let (bytes, stacks, pace) = weigh(1_000_000 / threads as usize, hz, threads);
-        println!(
-            "{threads} threads at {hz} Hz: {bytes:.2} bytes a sample ({stacks} stacks), {pace:.0} samples/s"
-        );
+    for (looks, threads, most) in [(200_000, 1, 5.0), (50_000, 4, 2.5)] {
+        let (bytes, stacks, pace) = weigh(looks, 10_000.0, threads);
+        println!("{threads} threads: {bytes:.2} bytes a sample ({stacks} stacks), {pace:.0} samples/s unoptimised");
+        assert!(bytes < most, "{bytes:.2} bytes a sample");
     }
 }
