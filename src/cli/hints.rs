@@ -2,14 +2,18 @@
 
 use super::failure::{Exit, Failure};
 use crate::layout::Missing;
-use crate::target::ProcessError;
 use crate::target::locate::LocateError;
+use crate::target::{Proc, ProcessError};
 
 /// What the user is told of an error.
 pub fn explain(error: &anyhow::Error) -> Failure {
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
-            return Failure { exit: failure.exit, message: failure.message.clone(), hint: failure.hint.clone() };
+            return Failure {
+                exit: failure.exit,
+                message: failure.message.clone(),
+                hint: failure.hint.clone(),
+            };
         }
         if let Some(error) = cause.downcast_ref::<LocateError>() {
             return locate(error);
@@ -18,8 +22,9 @@ pub fn explain(error: &anyhow::Error) -> Failure {
             return process(error);
         }
         if let Some(error) = cause.downcast_ref::<Missing>() {
-            return Failure::new(Exit::NotReadable, error.to_string())
-                .hint("make a layout of this build: pitviper layout derive ELF > DIR/NAME.toml, then --layouts DIR");
+            return Failure::new(Exit::NotReadable, error.to_string()).hint(
+                "make a layout of this build: pitviper layout derive ELF > DIR/NAME.toml, then --layouts DIR",
+            );
         }
     }
     Failure::new(Exit::Failed, format!("{error:#}"))
@@ -33,18 +38,30 @@ fn process(error: &ProcessError) -> Failure {
         ProcessError::Gone { .. } => {
             (Exit::Gone, "to observe a short program from its start: pitviper run -- CMD".to_owned())
         }
-        ProcessError::Permission { pid, .. } => {
-            (Exit::Permission, format!("`pitviper doctor --pid {pid}` says why, and what mends it"))
-        }
+        ProcessError::Permission { pid, .. } => return permission(*pid, error),
         ProcessError::Io { .. } => return Failure::new(Exit::Failed, error.to_string()),
     };
     Failure::new(exit, error.to_string()).hint(hint)
 }
 
+/// Which of the many causes it was, and what mends that one.
+fn permission(pid: i32, error: &ProcessError) -> Failure {
+    let every = format!("`pitviper doctor --pid {pid}` shows everything that decides");
+    match super::doctor::refusal(&Proc::default(), pid) {
+        Some(advice) => {
+            let hint: Vec<String> = advice.remedies.into_iter().chain([every]).collect();
+            Failure::new(Exit::Permission, format!("{error}: {}", advice.said)).hint(hint.join("\n"))
+        }
+        None => Failure::new(Exit::Permission, error.to_string()).hint(every),
+    }
+}
+
 fn locate(error: &LocateError) -> Failure {
     let hint = match error {
         LocateError::Process(error) => return process(error),
-        LocateError::NotPython { .. } => "`pitviper ps` lists the Pythons here; a program that starts one is not one itself",
+        LocateError::NotPython { .. } => {
+            "`pitviper ps` lists the Pythons here; a program that starts one is not one itself"
+        }
         LocateError::PyPy { .. } => "pitviper reads CPython alone",
         LocateError::Machine { .. } => "pitviper reads 64-bit x86 and ARM",
         LocateError::NotInitialised { .. } => "try again in a moment; `pitviper run -- CMD` waits for it",

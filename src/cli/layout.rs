@@ -1,6 +1,7 @@
 //! `layout derive` and `layout list`: making layouts, and saying which there are.
 
 use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -51,7 +52,7 @@ pub fn derive(args: &Derive, layouts: Option<&Path>) -> Result<()> {
     };
     let derived = derive::derive(&sources)?;
     for conflict in &derived.conflicts {
-        eprintln!("warning: parts of the program disagree on {conflict}");
+        writeln!(io::stderr(), "warning: parts of the program disagree on {conflict}")?;
     }
     let catalogue;
     let inherits = match &args.inherits {
@@ -65,7 +66,7 @@ pub fn derive(args: &Derive, layouts: Option<&Path>) -> Result<()> {
         }
     };
     let overlay = Overlay { inherits, from: args.from, to: args.to, vendor: &args.vendor };
-    print!("{}", derive::write(&derived, &overlay));
+    io::stdout().lock().write_all(derive::write(&derived, &overlay).as_bytes())?;
     if let Some(directory) = &args.tables {
         for (name, text) in derive::tables(&derived) {
             let path = directory.join(format!("{name}.toml"));
@@ -78,7 +79,8 @@ pub fn derive(args: &Derive, layouts: Option<&Path>) -> Result<()> {
 /// Prints all layouts: name, versions, machine, how it is built, from which builds it was made.
 pub fn list(layouts: Option<&Path>) -> Result<()> {
     let catalogue = Catalogue::load(layouts)?;
-    println!("{:<15} {:<16} {:<8} {:<14} MADE FROM", "LAYOUT", "SERVES", "ARCH", "BUILT");
+    let mut out = io::stdout().lock();
+    writeln!(out, "{:<15} {:<17} {:<8} {:<14} MADE FROM", "LAYOUT", "SERVES", "ARCH", "BUILT")?;
     for entry in catalogue.entries() {
         let built: Vec<&str> = entry.meta.flags.iter().map(|flag| flag.word()).collect();
         let built = if built.is_empty() { "plain".to_owned() } else { built.join(" ") };
@@ -89,7 +91,8 @@ pub fn list(layouts: Option<&Path>) -> Result<()> {
         };
         let added = if entry.added { " [--layouts]" } else { "" };
         let (name, serves) = (&entry.layout.name, serves(&entry.meta));
-        println!("{name:<15} {serves:<16} {:<8} {built:<14} {from}{added}", entry.meta.arch.to_string());
+        let arch = entry.meta.arch.to_string();
+        writeln!(out, "{name:<15} {serves:<17} {arch:<8} {built:<14} {from}{added}")?;
     }
     Ok(())
 }

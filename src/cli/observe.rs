@@ -22,7 +22,7 @@ use super::units::Rate;
 use crate::model::Event;
 use crate::recording::{self, Achieved, Asked, Meta, Recorder, Recording, ViewOptions};
 use crate::sampler::{self, Outcome, Sampler, Stop};
-use crate::target::{Child, own};
+use crate::target::{Child, Process, own};
 
 /// How often signals and the progress bar are looked after.
 const BEAT: Duration = Duration::from_millis(100);
@@ -40,6 +40,7 @@ pub struct Signals {
 /// A run that is under way.
 #[derive(Debug)]
 struct Run {
+    process: Arc<Process>,
     receiver: Receiver<Vec<Event>>,
     sampler: JoinHandle<Outcome>,
     stop: Stop,
@@ -113,7 +114,8 @@ pub fn observe(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        if signals.ends(child.as_deref_mut()) {
+        // The sampler notices the target's end when it looks; looks may be rare.
+        if signals.ends(child.as_deref_mut()) || !run.process.alive() {
             run.stop.stop();
         }
         if signals.snapshot.swap(false, Ordering::SeqCst) {
@@ -125,8 +127,9 @@ pub fn observe(
     run.stop.stop();
     drop(run.receiver);
     let outcome = run.sampler.join().map_err(|_| anyhow::anyhow!("the sampler panicked; this is a bug"))?;
+    let gone = outcome.target_gone || !run.process.alive();
     bar.finish_and_clear();
-    if outcome.taken == 0 && outcome.target_gone {
+    if outcome.taken == 0 && gone {
         spool.discard();
         return Err(Failure::new(Exit::Gone, format!("process {pid} was gone before the first sample"))
             .hint("to observe a short program from its start: pitviper run -- CMD")
@@ -136,14 +139,27 @@ pub fn observe(
     if failure.is_none() {
         failure = recorder.finish(&meta).err();
     }
+    let written = finish(context, &spool, meta, view, outputs);
+    match failure {
+        // What could be written was; what kept the rest from it is what matters.
+        Some(error) => Err(anyhow::Error::new(error).context(spool.writing())),
+        None => written.map(|()| Exit::Done),
+    }
+}
+
+/// Reads a recording back that has come to its end, writes its exports, and says how it went.
+fn finish(
+    context: &Context,
+    spool: &Spool,
+    meta: Meta,
+    view: &ViewOptions,
+    outputs: &[Output],
+) -> anyhow::Result<()> {
     let mut recording = spool.read()?;
     recording.meta = meta;
-    let files = write_all(context, &recording, view, outputs);
+    let written = write_all(context, &recording, view, outputs);
     summary::print(context, &recording, view, outputs)?;
-    if let Some(error) = failure {
-        return Err(anyhow::Error::new(error).context(spool.writing()));
-    }
-    files.map(|()| Exit::Done)
+    written
 }
 
 /// Waits for a child that is no longer sampled.
@@ -159,6 +175,7 @@ pub fn wait_for(child: &mut Child, signals: &Signals) -> anyhow::Result<Exit> {
 
 fn start(opened: Opened, options: &Observe) -> anyhow::Result<Run> {
     let Opened { process, located, python } = opened;
+    let process = Arc::new(process);
     let words = process.cmdline();
     let command = if options.show_cmdline { words.join(" ") } else { program_and_script(&words) };
     let options = sampler::Options {
@@ -174,13 +191,13 @@ fn start(opened: Opened, options: &Observe) -> anyhow::Result<Run> {
         debug: located.fingerprint.debug,
     };
     let (outbox, receiver) = sampler::channel();
-    let sampler = Sampler::new(process, python, options, outbox);
+    let sampler = Sampler::new(Arc::clone(&process), python, options, outbox);
     let stop = Stop::default();
     let sampler = {
         let stop = stop.clone();
         thread::Builder::new().name("sampler".into()).spawn(move || sampler.run(Instant::now(), &stop))?
     };
-    Ok(Run { receiver, sampler, stop })
+    Ok(Run { process, receiver, sampler, stop })
 }
 
 /// Of a command line, what says which program it is and gives nothing else away: the program and its script or module.
@@ -256,7 +273,8 @@ impl Spool {
     /// Opens the recording under the name that was asked for, else one that has no name.
     fn open(outputs: &[Output]) -> anyhow::Result<Spool> {
         let Some(name) = outputs.iter().find_map(Output::recording) else {
-            let file = tempfile::tempfile().context("making room for the recording in the temporary directory")?;
+            let file =
+                tempfile::tempfile().context("making room for the recording in the temporary directory")?;
             return Ok(Spool { file, name: None });
         };
         let file = output::create(name).with_context(|| format!("creating {}", name.display()))?;

@@ -9,6 +9,7 @@ use super::failure::{Exit, Failure};
 use super::plain;
 use crate::layout::{Catalogue, Why};
 use crate::python::Python;
+use crate::python::check::{self, Verdict};
 use crate::target::locate::locate;
 use crate::target::{Located, Proc, Process};
 
@@ -65,9 +66,19 @@ impl Context {
         let layout = &located.chosen;
         self.tell(&format!("process {pid}: layout {} ({})", layout.layout.name, why(&layout.why)));
         if layout.why == Why::Newest {
+            let version = located.fingerprint.version;
+            let checks = check::run(&located, process.memory(), &process.threads());
+            if let Some(failed) = checks.iter().find(|check| matches!(check.verdict, Verdict::Failed(_))) {
+                let message = format!(
+                    "Python {version} is newer than any layout, and a self-check failed: {}",
+                    failed.name
+                );
+                return Err(Failure::new(Exit::NotReadable, message)
+                    .hint("make a layout of this build: pitviper layout derive ELF > DIR/NAME.toml, then --layouts DIR")
+                    .into());
+            }
             self.say(&format!(
-                "warning: Python {} is newer than any layout; it describes itself, and that held so far",
-                located.fingerprint.version
+                "warning: Python {version} is newer than any layout; it describes itself, and every self-check passed"
             ));
         }
         Ok(Opened { process, located, python })
@@ -83,13 +94,18 @@ impl Context {
             }
             return Ok(target.pid.clone());
         };
-        let pattern = Regex::new(pattern)
-            .map_err(|error| Failure::new(Exit::Usage, format!("--name {pattern:?} does not compile: {error}")))?;
-        let found: Vec<i32> = self.proc.pids().into_iter().filter(|pid| self.is_named(*pid, &pattern)).collect();
+        let pattern = Regex::new(pattern).map_err(|error| {
+            Failure::new(Exit::Usage, format!("--name {pattern:?} does not compile: {error}"))
+        })?;
+        let found: Vec<i32> =
+            self.proc.pids().into_iter().filter(|pid| self.is_named(*pid, &pattern)).collect();
         if found.is_empty() {
-            return Err(Failure::new(Exit::Gone, format!("no Python here has a command line that matches {pattern}"))
-                .hint("`pitviper ps` lists the Pythons here")
-                .into());
+            return Err(Failure::new(
+                Exit::Gone,
+                format!("no Python here has a command line that matches {pattern}"),
+            )
+            .hint("`pitviper ps` lists the Pythons here")
+            .into());
         }
         Ok(found)
     }

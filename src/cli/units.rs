@@ -36,7 +36,8 @@ impl FromStr for Rate {
             Some(number) => (number, 1e3),
             None => (lower.strip_suffix("hz").unwrap_or(&lower), 1.0),
         };
-        let rate = number.trim().parse::<f64>().map_err(|_| "want `100`, `1khz` or `max`".to_owned())? * factor;
+        let rate =
+            number.trim().parse::<f64>().map_err(|_| "want `100`, `1khz` or `max`".to_owned())? * factor;
         if !(MIN_RATE..=MAX_RATE).contains(&rate) {
             return Err("want more than 0 looks a second, such as `100`, `1khz` or `max`".into());
         }
@@ -93,7 +94,8 @@ mod tests {
 
     #[test]
     fn times_are_read_as_people_write_them() {
-        let check = |text: &str, ms: u64| assert_eq!(text.parse(), Ok(Interval(Duration::from_millis(ms))), "{text}");
+        let check =
+            |text: &str, ms: u64| assert_eq!(text.parse(), Ok(Interval(Duration::from_millis(ms))), "{text}");
         check("200ms", 200);
         check("1.5s", 1500);
         check("2m", 120_000);

@@ -110,7 +110,8 @@ pub enum FormatError {
 
 /// The format of this name or alias.
 pub fn by_name(name: &str) -> Result<&'static Format, FormatError> {
-    if let Some(format) = FORMATS.iter().find(|format| format.name == name || format.aliases.contains(&name)) {
+    if let Some(format) = FORMATS.iter().find(|format| format.name == name || format.aliases.contains(&name))
+    {
         return Ok(format);
     }
     match LATER.iter().find(|later| later.name == name || later.aliases.contains(&name)) {
@@ -129,15 +130,21 @@ pub fn by_file(file: &str) -> Result<&'static Format, FormatError> {
     // The longest ending decides: `.firefox.json` is no `.json`.
     let found = now.chain(later).filter(|(end, _)| plain.ends_with(end)).max_by_key(|(end, _)| end.len());
     match found {
-        Some((_, Ok(format))) if format.name == "pit" && plain != file => {
-            Err(FormatError::Packed { file: file.to_owned() })
-        }
-        Some((_, answer)) => answer,
+        Some((_, answer)) => answer.and_then(|format| packs(format, file)),
         None => Err(FormatError::UnknownFile { file: file.to_owned() }),
     }
 }
 
-fn names() -> String {
+/// The format itself, unless the file's name asks to compress what is compressed.
+pub fn packs(format: &'static Format, file: &str) -> Result<&'static Format, FormatError> {
+    match format.name {
+        "pit" if file.ends_with(".gz") => Err(FormatError::Packed { file: file.to_owned() }),
+        _ => Ok(format),
+    }
+}
+
+/// The names of all formats, for people.
+pub fn names() -> String {
     FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
 }
 
@@ -185,7 +192,8 @@ mod tests {
         let now = FORMATS.iter().flat_map(|f| [f.name].into_iter().chain(f.aliases.iter().copied()));
         let later = LATER.iter().flat_map(|f| [f.name].into_iter().chain(f.aliases.iter().copied()));
         let mut names: Vec<_> = now.chain(later).collect();
-        names.extend(FORMATS.iter().flat_map(|f| f.extensions).chain(LATER.iter().flat_map(|f| f.extensions)));
+        names
+            .extend(FORMATS.iter().flat_map(|f| f.extensions).chain(LATER.iter().flat_map(|f| f.extensions)));
         let all = names.len();
         names.sort_unstable();
         names.dedup();

@@ -70,7 +70,9 @@ fn profile(view: &View<'_>, frames: &Frames<'_>, track: TrackId, out: &mut impl 
     let mut stack = Vec::new();
     for (n, stretch) in stretches(view, track).enumerate() {
         stack.clear();
-        stack.extend(stretch.node.into_iter().flat_map(|node| view.rows_of(node)).map(|row| frames.place(row)));
+        stack.extend(
+            stretch.node.into_iter().flat_map(|node| view.rows_of(node)).map(|row| frames.place(row)),
+        );
         write!(out, "{}[", comma(n))?;
         for (n, frame) in stack.iter().rev().enumerate() {
             write!(out, "{}{frame}", if n == 0 { "" } else { "," })?;
@@ -128,7 +130,10 @@ impl<'v> Frames<'v> {
         for seen in tracks.iter().flat_map(|track| view.samples(*track)) {
             let mut next = Some(seen.node);
             while let Some(id) = next {
-                let (Some(node), Some(walked)) = (view.nodes().get(id.index()), walked.get_mut(id.index())) else { break };
+                let (Some(node), Some(walked)) = (view.nodes().get(id.index()), walked.get_mut(id.index()))
+                else {
+                    break;
+                };
                 if std::mem::replace(walked, true) {
                     break;
                 }
@@ -159,7 +164,8 @@ fn frame(row: &Row) -> Frame<'_> {
 fn busiest(view: &View<'_>, tracks: &[TrackId]) -> usize {
     let activity = |track: &TrackId| {
         let samples = view.recording().samples_of(*track);
-        let cpu = samples.iter().filter_map(|sample| sample.cpu).map(|cpu| cpu.0).fold(0, u64::saturating_add);
+        let cpu =
+            samples.iter().filter_map(|sample| sample.cpu).map(|cpu| cpu.0).fold(0, u64::saturating_add);
         (cpu, view.samples(*track).count())
     };
     let busiest = tracks.iter().enumerate().max_by_key(|(n, track)| (activity(track), std::cmp::Reverse(*n)));

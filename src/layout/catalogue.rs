@@ -115,3 +115,91 @@ fn whole(files: &BTreeMap<String, (File, bool)>, file: &File) -> Result<(Layout,
     let layout = path.iter().rev().fold(Layout::default(), |layout, file| file.over(&layout));
     Ok((layout, computed))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Loads a directory with these files and says what is wrong with it.
+    #[track_caller]
+    fn check(files: &[(&str, &str)], expected: &str) {
+        let error = load(files).expect_err("these files do not fit together").to_string();
+        assert!(error.contains(expected), "{error:?} lacks {expected:?}");
+    }
+
+    fn load(files: &[(&str, &str)]) -> Result<Catalogue, BadFile> {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        for (name, rest) in files {
+            let text = format!("[meta]\nformat = 1\npython = \"3.13\"\narch = \"x86_64\"\n{rest}");
+            fs::write(directory.path().join(name), text).expect("it can be written to");
+        }
+        Catalogue::load(Some(directory.path()))
+    }
+
+    #[test]
+    fn files_that_do_not_fit_together_are_named() {
+        check(&[("a.toml", "inherits = \"b\"")], "file a inherits b, which is not there");
+        check(&[("a.toml", "inherits = \"a\"")], "file a inherits itself: a, a");
+        let cycle =
+            [("a.toml", "inherits = \"b\""), ("b.toml", "inherits = \"c\""), ("c.toml", "inherits = \"b\"")];
+        check(&cycle, "inherits itself: a, b, c, b");
+        check(&[("a.toml", "[x]\ny = true")], "layout file a: [x] y is boolean");
+        let missing = Catalogue::load(Some(Path::new("/nowhere"))).expect_err("there is no such directory");
+        assert!(missing.to_string().contains("cannot read layout file /nowhere"), "{missing}");
+    }
+
+    #[test]
+    fn a_file_of_the_users_adds_to_ours_or_replaces_the_one_of_its_name() {
+        let files = [
+            ("3.13.toml", "[thread]\nnext = 77\nprev = 7\n[facts]\nlines.kind = \"x\""),
+            ("mine.toml", "inherits = \"3.13\"\nwithout = [\"thread.prev\"]\n[thread]\nid = 9"),
+            ("notes.txt", "this is no layout"),
+        ];
+        let catalogue = load(&files).expect("these files are layouts");
+        let mine = catalogue.named("mine").expect("it was added");
+        assert!(mine.added);
+        assert_eq!(mine.layout.key("thread", "next"), Some(77));
+        assert_eq!(mine.layout.key("thread", "prev"), None);
+        assert_eq!(mine.layout.key("thread", "id"), Some(9));
+        assert_eq!(mine.layout.fact::<String>("lines.kind").as_deref(), Ok("x"));
+        let debian = catalogue.named("3.13-debian").expect("ours stay");
+        assert_eq!(debian.layout.key("thread", "next"), Some(77), "ours inherit from the replaced one too");
+    }
+
+    #[test]
+    fn what_is_computed_says_so_with_all_that_inherit_it() {
+        let catalogue = Catalogue::load(None).expect("our own files are well-formed");
+        for entry in catalogue.entries() {
+            let expected = entry.meta.arch == crate::layout::Arch::Aarch64
+                || ["3.6-upstream", "3.7.0", "3.13.13", "3.14.0"].contains(&entry.layout.name.as_str());
+            assert_eq!(entry.computed.is_some(), expected, "{}", entry.layout.name);
+        }
+    }
+
+    /// What lies behind `after` in the interpreter is moved by `by`, and so are the interpreter's size and free lists.
+    #[track_caller]
+    fn moved(name: &str, after: &str, by: i64) {
+        let catalogue = Catalogue::load(None).expect("our own files are well-formed");
+        let entry = catalogue.named(name).expect("there is such a layout");
+        let parent =
+            entry.meta.inherits.as_deref().and_then(|name| catalogue.named(name)).expect("it is an overlay");
+        let after = parent.layout.key("interp", after).expect("the parent has that field");
+        let mut count = 0;
+        for (section, key, value) in parent.layout.keys() {
+            let counts = ["tuples_kinds", "list_size"].contains(&key);
+            if value > after && !counts && ["interp", "freelists"].contains(&section) {
+                assert_eq!(entry.layout.key(section, key), Some(value + by), "{name}: {section}.{key}");
+                count += 1;
+            }
+        }
+        assert!(count > 10, "{name}: only {count} keys lie behind");
+    }
+
+    #[test]
+    fn computed_overlays_follow_their_rules() {
+        for name in ["3.12-aarch64", "3.13-aarch64", "3.14-aarch64", "3.14.0-aarch64", "3.15-aarch64"] {
+            moved(name, "own_gil", 16);
+        }
+        moved("3.14.0", "gc", -24);
+    }
+}

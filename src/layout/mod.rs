@@ -1,15 +1,17 @@
 //! Where a build of CPython keeps things, as data: sections of named offsets, and facts that no offset can say.
 
-pub mod catalogue;
-pub mod derive;
 pub mod field;
+pub mod build;
 pub mod file;
+pub mod catalogue;
 pub mod select;
 pub mod told;
+pub mod derive;
 
+pub use build::{Arch, Fingerprint, NoVersion, Version};
 pub use catalogue::Catalogue;
 pub use field::{Bind, Field, Struct, fields};
-pub use select::{Arch, Chosen, Fingerprint, Refusal, Told, Version, Why};
+pub use select::{Chosen, Refusal, Told, Why};
 
 use std::collections::BTreeMap;
 use std::fmt;

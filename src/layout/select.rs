@@ -1,10 +1,9 @@
 //! Which layout serves a build, and why.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
+use std::collections::BTreeSet;
 
+use super::build::{Fingerprint, Version};
 use super::catalogue::{Catalogue, Entry};
 use super::file::Flag;
 use super::{Layout, told};
@@ -15,128 +14,6 @@ const TRACED_NONE: u64 = 32;
 const LAST_TRACED: (u8, u8) = (3, 12);
 /// Sizes that are the same in too many builds to tell one from another.
 const COMMON_SYMBOLS: [&str; 2] = ["PyType_Type", "_Py_NoneStruct"];
-
-/// A full version of CPython, as `PY_VERSION_HEX` packs it (Include/patchlevel.h).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version {
-    /// `3` of `3.13.1`.
-    pub major: u8,
-    /// `13` of `3.13.1`.
-    pub minor: u8,
-    /// `1` of `3.13.1`.
-    pub micro: u8,
-    /// `0xA` alpha, `0xB` beta, `0xC` release candidate, `0xF` final.
-    pub level: u8,
-    /// The number behind `a`, `b` or `rc`.
-    pub serial: u8,
-}
-
-impl Version {
-    /// A final release.
-    pub const fn release(major: u8, minor: u8, micro: u8) -> Version {
-        Version { major, minor, micro, level: 0xF, serial: 0 }
-    }
-
-    /// Unpacks `PY_VERSION_HEX`.
-    pub const fn from_hex(hex: u32) -> Version {
-        let [major, minor, micro, last] = hex.to_be_bytes();
-        Version { major, minor, micro, level: last >> 4, serial: last & 0xF }
-    }
-}
-
-impl fmt::Display for Version {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}.{}", self.major, self.minor, self.micro)?;
-        match self.level {
-            0xA => write!(f, "a{}", self.serial),
-            0xB => write!(f, "b{}", self.serial),
-            0xC => write!(f, "rc{}", self.serial),
-            _ => Ok(()),
-        }
-    }
-}
-
-impl FromStr for Version {
-    type Err = NoVersion;
-
-    /// Reads `3.13.1` and `3.15.0rc1`, as `Display` writes them; a `+` at the end (built between releases) is left out.
-    fn from_str(text: &str) -> Result<Version, NoVersion> {
-        let read = || {
-            let mut parts = text.strip_suffix('+').unwrap_or(text).splitn(3, '.');
-            let (major, minor) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-            let last = parts.next()?;
-            let digits = last.find(|c: char| !c.is_ascii_digit()).unwrap_or(last.len());
-            let (micro, rest) = last.split_at(digits);
-            let split = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
-            let (level, serial) = rest.split_at(split);
-            let level = match level {
-                "" => 0xF,
-                "a" => 0xA,
-                "b" => 0xB,
-                "rc" => 0xC,
-                _ => return None,
-            };
-            let serial = if level == 0xF { 0 } else { serial.parse().ok()? };
-            Some(Version { major, minor, micro: micro.parse().ok()?, level, serial })
-        };
-        read().ok_or_else(|| NoVersion(text.into()))
-    }
-}
-
-/// A text that is no full version of Python.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no version of Python such as 3.13.1 or 3.15.0rc1")]
-pub struct NoVersion(String);
-
-/// A machine architecture that layouts know.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Arch {
-    /// x86-64.
-    X86_64,
-    /// 64-bit ARM.
-    Aarch64,
-}
-
-impl FromStr for Arch {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Arch, ()> {
-        match text {
-            "x86_64" => Ok(Arch::X86_64),
-            "aarch64" => Ok(Arch::Aarch64),
-            _ => Err(()),
-        }
-    }
-}
-
-impl fmt::Display for Arch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Arch::X86_64 => "x86_64",
-            Arch::Aarch64 => "aarch64",
-        })
-    }
-}
-
-/// Everything about a build that tells which layout serves it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fingerprint {
-    /// Its full version.
-    pub version: Version,
-    /// The machine that it was built for.
-    pub arch: Arch,
-    /// Built with `--disable-gil`.
-    pub free_threaded: bool,
-    /// Built with `--with-pydebug`.
-    pub debug: bool,
-    /// The GNU build id of the module that holds the interpreter, in lower-case hex.
-    pub build_id: Option<String>,
-    /// Sizes of the symbols that vary with the build: `_PyRuntime`, `PyType_Type`, `_Py_NoneStruct`, and where the file
-    /// still has its own symbols `generations` and `usedpools`, which tell a patched 3.6 from another.
-    pub symbol_sizes: BTreeMap<String, u64>,
-    /// The bytes of the target's own `_Py_DebugOffsets`, from its cookie on, where it has one (3.13 and later).
-    pub debug_offsets: Option<Vec<u8>>,
-}
 
 /// The layout that serves a build.
 #[derive(Debug, Clone)]
@@ -265,7 +142,7 @@ impl Catalogue {
         let fits = |entry: &&Entry| {
             entry.meta.python == table.python && entry.meta.arch == build.arch && entry.meta.flags == flags
         };
-        let entry = self.entries.iter().filter(fits).next_back().ok_or_else(unknown)?;
+        let entry = self.entries.iter().rfind(fits).ok_or_else(unknown)?;
         let mut layout = entry.layout.clone();
         let told = table
             .apply(&mut layout, bytes, true)
@@ -278,9 +155,11 @@ impl Catalogue {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank {
     same_build: bool,
+    /// What the target tells of its structs' sizes is not another in all builds that it was made from.
+    told_agrees: bool,
     /// It says that it serves the version.
     serves: bool,
-    /// No size that it names is another in the build.
+    /// No symbol of a build that it was made from has another size.
     agrees: bool,
     /// A size that not every build has is the same.
     same_sizes: bool,
@@ -296,6 +175,7 @@ impl Rank {
     fn of(entry: &Entry, build: &Fingerprint, table: Option<&told::Table>) -> Rank {
         let mut rank = Rank {
             same_build: false,
+            told_agrees: entry.builds.is_empty(),
             serves: entry.meta.from.is_none_or(|from| from <= build.version)
                 && entry.meta.to.is_none_or(|to| build.version <= to),
             agrees: entry.builds.is_empty(),
@@ -306,8 +186,7 @@ impl Rank {
         };
         for known in &entry.builds {
             rank.same_build |= known.build_id.is_some() && known.build_id == build.build_id;
-            let mut agree = true;
-            let mut telling = false;
+            let (mut agree, mut telling, mut told_agrees) = (true, false, true);
             for (symbol, size) in &known.symbols {
                 if let Some(found) = build.symbol_sizes.get(symbol) {
                     agree &= found == size;
@@ -318,9 +197,11 @@ impl Rank {
                 let (group, field) = path.split_once('.').unwrap_or((path, ""));
                 let bytes = build.debug_offsets.as_deref().unwrap_or_default();
                 if let Some(found) = table.and_then(|table| table.get(bytes, group, field)) {
-                    agree &= found == *size;
+                    told_agrees &= found == *size;
                 }
             }
+            agree &= told_agrees;
+            rank.told_agrees |= told_agrees;
             rank.agrees |= agree;
             rank.same_sizes |= agree && telling;
             if let Ok(version) = known.version.parse::<Version>() {
@@ -367,4 +248,152 @@ fn flags(build: &Fingerprint) -> BTreeSet<Flag> {
 fn describe(build: &Fingerprint) -> String {
     let flags = flags(build).into_iter().map(|flag| format!(", {}", flag.word().replace('_', "-")));
     format!("{}{}", build.arch, flags.collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::layout::Arch;
+
+    fn build(version: &str) -> Fingerprint {
+        Fingerprint {
+            version: version.parse().expect("a version"),
+            arch: Arch::X86_64,
+            free_threaded: false,
+            debug: false,
+            build_id: None,
+            symbol_sizes: BTreeMap::new(),
+            debug_offsets: None,
+        }
+    }
+
+    fn with(mut build: Fingerprint, sizes: &[(&str, u64)]) -> Fingerprint {
+        build.symbol_sizes = sizes.iter().map(|(name, size)| ((*name).to_owned(), *size)).collect();
+        build
+    }
+
+    #[track_caller]
+    fn check(build: &Fingerprint, expected: &str, why: &Why) {
+        let catalogue = Catalogue::load(None).expect("our own files are well-formed");
+        let chosen = catalogue.choose(build).expect("a layout serves it");
+        assert_eq!((chosen.layout.name.as_str(), &chosen.why), (expected, why));
+    }
+
+    #[track_caller]
+    fn refused(build: &Fingerprint, expected: &str) {
+        let catalogue = Catalogue::load(None).expect("our own files are well-formed");
+        let refusal = catalogue.choose(build).expect_err("no layout serves it").to_string();
+        assert!(refusal.contains(expected), "{refusal:?} lacks {expected:?}");
+    }
+
+    #[test]
+    fn a_build_id_is_sure_whatever_else_is_said() {
+        let mut build = build("3.13.2");
+        build.build_id = Some("01bf30f984912a8c43fd4d623013c511c27e73c9".into());
+        check(&build, "3.13-debian", &Why::SameBuild);
+    }
+
+    #[test]
+    fn sizes_tell_builds_apart_that_have_one_version() {
+        let sizes = [("PyType_Type", 400), ("generations", 96), ("usedpools", 1024)];
+        check(&with(build("3.6.15"), &sizes), "3.6-upstream", &Why::SameSizes);
+        let sizes = [("PyType_Type", 400), ("generations", 144), ("usedpools", 512)];
+        check(&with(build("3.6.2"), &sizes), "3.6", &Why::SameSizes);
+        check(&with(build("3.7.2"), &[("_PyRuntime", 1432)]), "3.7.0", &Why::SameSizes);
+        // Too many builds have this size for it to say anything.
+        check(&with(build("3.11.9"), &[("PyType_Type", 408)]), "3.11", &Why::SameMinor);
+    }
+
+    #[test]
+    fn an_unknown_patch_of_a_known_minor_has_the_nearest_layout_that_serves_it() {
+        check(&build("2.7.5"), "2.7", &Why::SameMinor);
+        check(&build("3.7.3"), "3.7.0", &Why::SameMinor);
+        check(&build("3.7.4"), "3.7", &Why::SameMinor);
+        check(&build("3.11.3"), "3.11-debian", &Why::SameMinor);
+        check(&build("3.13.9"), "3.13", &Why::SameMinor);
+        check(&build("3.13.99"), "3.13-debian", &Why::SameMinor);
+        check(&build("3.14.0rc2"), "3.14.0", &Why::SameMinor);
+        check(&build("3.14.4"), "3.14.0", &Why::SameMinor);
+        check(&build("3.14.5"), "3.14", &Why::SameMinor);
+    }
+
+    #[test]
+    fn a_machine_has_its_own_layouts() {
+        let mut build = build("3.14.2");
+        build.arch = Arch::Aarch64;
+        check(&build, "3.14.0-aarch64", &Why::SameMinor);
+        build.version = Version::release(3, 12, 7);
+        check(&build, "3.12-aarch64", &Why::SameMinor);
+        build.free_threaded = true;
+        refused(
+            &build,
+            "no layout for Python 3.12.7 built as aarch64, free-threaded; there are 3.12, 3.12-aarch64",
+        );
+    }
+
+    #[test]
+    fn a_debug_build_has_its_own_layout_or_that_of_the_plain_one() {
+        let mut debug = build("3.13.15");
+        debug.debug = true;
+        check(&debug, "3.13d", &Why::SameMinor);
+        debug.version = Version::release(3, 9, 2);
+        check(&debug, "3.9", &Why::SameMinor);
+        refused(&with(debug, &[("_Py_NoneStruct", 32)]), "built as x86_64, debug, trace-refs");
+        let mut threaded = build("3.13.1");
+        threaded.free_threaded = true;
+        threaded = with(threaded, &[("_Py_NoneStruct", 32)]);
+        check(&threaded, "3.13t", &Why::SameMinor);
+    }
+
+    #[test]
+    fn the_size_of_the_collectors_state_tells_3_14_0_from_3_14_5_whatever_the_version_says() {
+        let catalogue = Catalogue::load(None).expect("our own files are well-formed");
+        for (version, gc_size, expected) in [("3.14.5", 240, "3.14.0"), ("3.14.4", 264, "3.14")] {
+            let fields = [("gc", "size", gc_size), ("interpreter_state", "gil_runtime_state", 0)];
+            let mut build = build(version);
+            build.debug_offsets = Some(told::tests::bytes(&catalogue.tables[1], 0x030e_04f0, &fields));
+            let chosen = catalogue.choose(&build).expect("a layout serves it");
+            assert_eq!(chosen.layout.name, expected);
+            assert_eq!(catalogue.candidates(&build).expect("layouts serve it").len(), 2);
+        }
+    }
+
+    #[test]
+    fn an_unknown_minor_is_refused_unless_it_describes_itself() {
+        refused(&build("3.5.2"), "no layout for Python 3.5.2; there are 2.7, 3.6, 3.7,");
+        refused(&build("3.16.0"), "no layout for Python 3.16.0");
+        let mut newer = build("3.16.0");
+        newer.debug_offsets = Some(vec![0; 1000]);
+        refused(&newer, "no layout for Python 3.16.0, and its debug offsets do not begin with the cookie");
+
+        let catalogue = Catalogue::load(None).expect("our own files are well-formed");
+        let table = catalogue.tables.last().expect("there are tables");
+        newer.debug_offsets = Some(told::tests::bytes(table, 0x0310_00f0, &[("thread_state", "next", 24)]));
+        check(&newer, "3.15", &Why::Newest);
+        let chosen = catalogue.choose(&newer).expect("it describes itself");
+        assert_eq!(chosen.layout.key("thread", "next"), Some(24));
+        assert!(chosen.told.contains(&Told {
+            section: "thread".into(),
+            key: "next".into(),
+            file: Some(8),
+            target: 24
+        }));
+        newer.arch = Arch::Aarch64;
+        check(&newer, "3.15-aarch64", &Why::Newest);
+        // What is older than all that describe themselves cannot be tried.
+        newer.version = Version::release(3, 5, 0);
+        refused(&newer, "no layout for Python 3.5.0");
+    }
+
+    #[test]
+    fn a_layout_stays_as_its_file_says_where_the_target_is_not_to_be_believed() {
+        let mut build = build("3.13.0");
+        build.debug_offsets = Some(b"xdebugpy".to_vec());
+        let catalogue = Catalogue::load(None).expect("our own files are well-formed");
+        let chosen = catalogue.choose(&build).expect("a layout serves it");
+        assert_eq!(chosen.rejected, Some(told::Rejected::Short { bytes: 8, size: 584 }));
+        assert_eq!(Some(&chosen.layout), catalogue.named("3.13").map(|entry| &entry.layout));
+    }
 }

@@ -64,10 +64,13 @@ pub enum Rejected {
     },
 }
 
-/// Which key of a layout each field of the debug offsets tells. Fields that no reader needs are left out.
+/// Field, and the key of a layout that it tells.
+type Keys = &'static [(&'static str, &'static str)];
+
+/// Group of fields, section of a layout, and which key each field tells. Fields that no reader needs are left out.
 ///
 /// `gil_runtime_state_locked` and `_holder` count from the interpreter, not from its GIL: see [`GIL`].
-const KEYS: &[(&str, &str, &[(&str, &str)])] = &[
+const KEYS: &[(&str, &str, Keys)] = &[
     (
         "runtime_state",
         "runtime",
@@ -188,7 +191,7 @@ const KEYS: &[(&str, &str, &[(&str, &str)])] = &[
 ];
 
 /// Fields that only a free-threaded build fills in; elsewhere they are 0 and say nothing.
-const FREE_THREADED_KEYS: &[(&str, &str, &[(&str, &str)])] = &[
+const FREE_THREADED_KEYS: &[(&str, &str, Keys)] = &[
     ("interpreter_state", "interp", &[("tlbc_generation", "tlbc_generation")]),
     ("interpreter_frame", "iframe", &[("tlbc_index", "tlbc_index")]),
     ("code_object", "code", &[("co_tlbc", "tlbc")]),
@@ -199,7 +202,7 @@ const GIL: &[(&str, &str)] =
     &[("gil_runtime_state_locked", "locked"), ("gil_runtime_state_holder", "last_holder")];
 
 /// Which key of a layout each field of `.AsyncioDebug` tells. Its thread is the whole `_PyThreadStateImpl`.
-const ASYNCIO_KEYS: &[(&str, &str, &[(&str, &str)])] = &[
+const ASYNCIO_KEYS: &[(&str, &str, Keys)] = &[
     (
         "asyncio_task_object",
         "task",
@@ -355,4 +358,180 @@ fn lay(layout: &mut Layout, said: &[(&str, &str, u64)]) -> Vec<Told> {
         }
     }
     told
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Debug offsets in which every struct has 4096 bytes and every field lies at 0, but for those named.
+    pub(in crate::layout) fn bytes(table: &Table, version: u64, fields: &[(&str, &str, u64)]) -> Vec<u8> {
+        let mut bytes = vec![0; table.size];
+        bytes[..8].copy_from_slice(&COOKIE);
+        let mut put = |group: &str, field: &str, value: u64| {
+            let at = table.fields[&(group.to_owned(), field.to_owned())];
+            bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());
+        };
+        for (group, field) in table.fields.keys() {
+            if field == "size" {
+                put(group, field, 4096);
+            }
+        }
+        put("header", "version", version);
+        for (group, field, value) in fields {
+            put(group, field, *value);
+        }
+        bytes
+    }
+
+    fn table(name: &str) -> Table {
+        let text =
+            EMBEDDED.iter().chain(EMBEDDED_ASYNCIO).find(|(other, _)| *other == name).expect("there is one");
+        Table::parse(name, text.1).expect("it is well-formed")
+    }
+
+    /// Applies 3.13's table with these fields to an empty layout.
+    #[track_caller]
+    fn check(fields: &[(&str, &str, u64)], expected: Result<&[(&str, &str, i64)], &str>) {
+        let table = table("3.13");
+        let mut layout = Layout::new("test");
+        let result = table.apply(&mut layout, &bytes(&table, 0x030d_00f0, fields), false);
+        match expected {
+            Ok(keys) => {
+                result.expect("this can be believed");
+                for &(section, key, value) in keys {
+                    assert_eq!(layout.key(section, key), Some(value), "{section}.{key}");
+                }
+            }
+            Err(expected) => {
+                let error = result.expect_err("this cannot be believed").to_string();
+                assert!(error.contains(expected), "{error:?} lacks {expected:?}");
+                assert_eq!(layout, Layout::new("test"), "all of it or nothing");
+            }
+        }
+    }
+
+    #[test]
+    fn what_a_target_says_of_itself_is_laid_over_the_layout() {
+        check(&[("thread_state", "next", 16)], Ok(&[("thread", "next", 16), ("thread", "size", 4096)]));
+        check(&[("interpreter_frame", "executable", 24)], Ok(&[("iframe", "code", 24)]));
+        check(&[("type_object", "size", 416), ("type_object", "tp_name", 24)], Ok(&[("type", "name", 24)]));
+    }
+
+    #[test]
+    fn fields_of_the_gil_count_from_the_interpreter() {
+        let fields = [
+            ("interpreter_state", "gil_runtime_state", 1000),
+            ("interpreter_state", "gil_runtime_state_holder", 1008),
+            ("interpreter_state", "gil_runtime_state_locked", 1016),
+        ];
+        let keys = [("interp", "own_gil", 1000), ("gil", "last_holder", 8), ("gil", "locked", 16)];
+        check(&fields, Ok(&keys));
+        check(&[("interpreter_state", "gil_runtime_state", 1000)], Err("gil_runtime_state_locked = 0"));
+    }
+
+    #[test]
+    fn fields_that_only_free_threaded_builds_fill_in_are_believed_only_there() {
+        let table = table("3.14");
+        for (free_threaded, expected) in [(0, None), (1, Some(72))] {
+            let fields = [("header", "free_threaded", free_threaded), ("code_object", "co_tlbc", 72)];
+            let mut layout = Layout::new("test");
+            table
+                .apply(&mut layout, &bytes(&table, 0x030e_00f0, &fields), false)
+                .expect("this can be believed");
+            assert_eq!(layout.key("code", "tlbc"), expected);
+        }
+    }
+
+    #[test]
+    fn hostile_offsets_are_refused_whole() {
+        check(&[("thread_state", "next", 4096)], Err("thread_state.next = 4096"));
+        check(&[("thread_state", "next", u64::MAX)], Err("thread_state.next"));
+        check(&[("thread_state", "size", u64::MAX)], Err("thread_state.size"));
+        check(&[("thread_state", "size", 0)], Err("thread_state.size = 0"));
+        check(&[("code_object", "name", 1 << 40)], Err("code_object.name"));
+        check(
+            &[("interpreter_state", "gil_runtime_state_locked", u64::MAX)],
+            Err("gil_runtime_state_locked"),
+        );
+        check(&[("unicode_object", "asciiobject_size", 1 << 33)], Err("asciiobject_size"));
+        check(&[("header", "version", 0x030e_00f0)], Err("those of Python 3.14.0"));
+        check(&[("header", "version", u64::MAX)], Err("those of Python 0.0.0"));
+    }
+
+    #[test]
+    fn where_no_size_stands_beside_an_offset_that_of_the_longest_struct_holds() {
+        let table = table("3.14");
+        let said = bytes(&table, 0x030e_00f0, &[("llist_node", "next", MAX_STRUCT)]);
+        let error = Rejected::Absurd { field: "llist_node.next".into(), value: MAX_STRUCT };
+        assert_eq!(table.apply(&mut Layout::new("test"), &said, false), Err(error));
+    }
+
+    #[test]
+    fn bytes_that_are_no_debug_offsets_are_refused() {
+        let table = table("3.13");
+        let whole = bytes(&table, 0x030d_00f0, &[]);
+        let mut layout = Layout::new("test");
+        assert_eq!(table.apply(&mut layout, &[], false), Err(Rejected::Cookie));
+        assert_eq!(table.apply(&mut layout, &[0; 600], false), Err(Rejected::Cookie));
+        for len in [8, 100, 583] {
+            let error = Rejected::Short { bytes: len, size: 584 };
+            assert_eq!(table.apply(&mut layout, &whole[..len], false), Err(error));
+        }
+    }
+
+    #[test]
+    fn only_what_differs_is_reported() {
+        let table = table("3.13");
+        let said = bytes(&table, 0x030d_00f0, &[("thread_state", "next", 16)]);
+        let mut layout = Layout::new("test");
+        table.apply(&mut layout, &said, false).expect("this can be believed");
+        assert_eq!(table.apply(&mut layout, &said, false), Ok(Vec::new()));
+        layout.set("thread", "next", 8);
+        let told = Told { section: "thread".into(), key: "next".into(), file: Some(8), target: 16 };
+        assert_eq!(table.apply(&mut layout, &said, false), Ok(vec![told]));
+    }
+
+    #[test]
+    fn asyncio_says_where_its_tasks_are() {
+        let table = table("3.14-asyncio");
+        let mut said = vec![0; table.size];
+        for (position, value) in [(0, 300_u64), (40, 128), (56, 9000), (64, 8000), (72, 900), (96, 880)] {
+            said[position..position + 8].copy_from_slice(&value.to_le_bytes());
+        }
+        let mut layout = Layout::new("test");
+        table.apply_asyncio(&mut layout, &said).expect("this can be believed");
+        let keys = [
+            ("task", "coro", 128),
+            ("interp", "asyncio_tasks_head", 8000),
+            ("thread", "asyncio_tasks_head", 880),
+        ];
+        for (section, key, value) in keys {
+            assert_eq!(layout.key(section, key), Some(value), "{section}.{key}");
+        }
+        assert_eq!(layout.key("thread", "size"), None, "its thread is another struct");
+        said[64..72].copy_from_slice(&9000_u64.to_le_bytes());
+        assert!(table.apply_asyncio(&mut layout, &said).is_err());
+        assert!(table.apply_asyncio(&mut layout, &said[..100]).is_err());
+    }
+
+    #[test]
+    fn every_field_that_is_told_is_in_a_table() {
+        let tables: Vec<Table> = EMBEDDED.iter().map(|(name, _)| table(name)).collect();
+        for (group, _, keys) in KEYS.iter().chain(FREE_THREADED_KEYS) {
+            for (field, _) in *keys {
+                let key = ((*group).to_owned(), (*field).to_owned());
+                assert!(tables.iter().any(|table| table.fields.contains_key(&key)), "{group}.{field}");
+            }
+        }
+        let asyncio = table("3.15-asyncio");
+        for (group, _, keys) in ASYNCIO_KEYS {
+            for (field, _) in *keys {
+                assert!(
+                    asyncio.fields.contains_key(&((*group).to_owned(), (*field).to_owned())),
+                    "{group}.{field}"
+                );
+            }
+        }
+    }
 }

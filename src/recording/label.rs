@@ -135,23 +135,18 @@ mod tests {
 
     #[test]
     fn own_files_keep_their_directory() {
-        check(&["/srv/shop/app.py", "run.py", "<string>", "<frozen a/b>", ""], &[
-            "shop/app.py",
-            "run.py",
-            "<string>",
-            "<frozen a/b>",
-            "",
-        ]);
+        check(
+            &["/srv/shop/app.py", "run.py", "<string>", "<frozen a/b>", ""],
+            &["shop/app.py", "run.py", "<string>", "<frozen a/b>", ""],
+        );
     }
 
     #[test]
     fn different_files_never_share_a_name() {
-        check(&["/a/x/util.py", "/b/x/util.py", "/b/x/util.py", "/c/y.py"], &[
-            "a/x/util.py",
-            "b/x/util.py",
-            "b/x/util.py",
-            "c/y.py",
-        ]);
+        check(
+            &["/a/x/util.py", "/b/x/util.py", "/b/x/util.py", "/c/y.py"],
+            &["a/x/util.py", "b/x/util.py", "b/x/util.py", "c/y.py"],
+        );
         check(&["/x/util.py", "x/util.py"], &["/x/util.py", "x/util.py"]);
         let deep = "/d".repeat(40);
         let (one, two) = (format!("/a{deep}/f.py"), format!("/b{deep}/f.py"));

@@ -70,7 +70,12 @@ struct Fate {
 
 impl Places {
     /// Places every stack of a recording.
-    pub(super) fn new(recording: &Recording, options: &ViewOptions, include: &[Regex], exclude: &[Regex]) -> Places {
+    pub(super) fn new(
+        recording: &Recording,
+        options: &ViewOptions,
+        include: &[Regex],
+        exclude: &[Regex],
+    ) -> Places {
         let collapse = match options.by {
             By::Line | By::Function if options.collapse_recursion => Collapse::Recursion,
             By::Line | By::Function => Collapse::None,
@@ -132,9 +137,11 @@ impl Places {
             let path = recording.file(frame.file).map_or("", |file| recording.string(file.path));
             let short = short.get(frame.file.index()).map_or("", String::as_str);
             let texts = [format!("{name} ({short})"), format!("{name} ({path})")];
-            let matches = |patterns: &[Regex]| patterns.iter().any(|re| texts.iter().any(|text| re.is_match(text)));
+            let matches =
+                |patterns: &[Regex]| patterns.iter().any(|re| texts.iter().any(|text| re.is_match(text)));
             let file = if options.full_filenames { path } else { short };
-            let whose = recording.file(frame.file).map_or(FileKind::Unknown, |file| label::whose(file.kind, path));
+            let whose =
+                recording.file(frame.file).map_or(FileKind::Unknown, |file| label::whose(file.kind, path));
             let row = row_of(frame, whose, name, file, options);
             let next = RowId(self.rows.len() as u32);
             let row = *known.entry(row).or_insert_with_key(|row| {
@@ -206,7 +213,9 @@ impl Places {
             return Place { included, ..below };
         }
         let parent = match below.node {
-            Some(node) if self.joins(node, fate.row) => self.nodes.get(node.index()).and_then(|node| node.parent),
+            Some(node) if self.joins(node, fate.row) => {
+                self.nodes.get(node.index()).and_then(|node| node.parent)
+            }
             node => node,
         };
         Place { node: Some(self.child(parent, fate.row)), included }

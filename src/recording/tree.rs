@@ -214,7 +214,8 @@ struct Known {
 
 /// For each row of a view, its place in the order of their texts.
 fn ranks(view: &View<'_>) -> Vec<usize> {
-    let mut order: Vec<(String, usize)> = (0..).zip(view.rows()).map(|(index, row)| (row.text(), index)).collect();
+    let mut order: Vec<(String, usize)> =
+        (0..).zip(view.rows()).map(|(index, row)| (row.text(), index)).collect();
     order.sort();
     let mut ranks = vec![0; order.len()];
     for (rank, (_, index)) in order.into_iter().enumerate() {

@@ -200,6 +200,11 @@ impl<'a> View<'a> {
         &self.places.rows
     }
 
+    /// A row.
+    pub fn row(&self, row: RowId) -> Option<&Row> {
+        self.places.rows.get(row.index())
+    }
+
     /// Every frame of the call tree, also such as no sample of this view shows.
     pub fn nodes(&self) -> &[Node] {
         &self.places.nodes
@@ -219,7 +224,9 @@ impl<'a> View<'a> {
     pub fn samples(&self, track: TrackId) -> impl Iterator<Item = Seen> {
         let rows = self.recording.samples_of(track);
         // Rows of a track do not overlap, so those outside the span stand at its two ends.
-        let first = rows.partition_point(|row| row.until < self.span.0 || row.until == self.span.0 && row.from < row.until);
+        let first = rows.partition_point(|row| {
+            row.until < self.span.0 || row.until == self.span.0 && row.from < row.until
+        });
         let rows = rows.get(first..).unwrap_or(&[]);
         rows.iter().take_while(|row| row.from <= self.span.1).filter_map(|row| self.seen(row))
     }
@@ -271,14 +278,17 @@ fn share(weight: u64, part: Nanos, whole: Nanos) -> u64 {
 }
 
 fn patterns(option: &'static str, patterns: &[String]) -> Result<Vec<Regex>, ViewError> {
-    let compile = |pattern: &String| Regex::new(pattern).map_err(|source| ViewError::Pattern { option, source });
+    let compile =
+        |pattern: &String| Regex::new(pattern).map_err(|source| ViewError::Pattern { option, source });
     patterns.iter().map(compile).collect()
 }
 
 /// What later versions will answer.
 fn refuse_what_is_not_yet(options: &ViewOptions) -> Result<(), ViewError> {
     let what = match options {
-        ViewOptions { mode: mode @ (Mode::Cpu | Mode::Gil | Mode::Exception), .. } => format!("--mode {}", mode.name()),
+        ViewOptions { mode: mode @ (Mode::Cpu | Mode::Gil | Mode::Exception), .. } => {
+            format!("--mode {}", mode.name())
+        }
         ViewOptions { metric: metric @ (Metric::Bytes | Metric::Objects), .. } => {
             format!("--metric {}", metric.name())
         }

@@ -1,7 +1,7 @@
 //! When to look: deadlines that are kept or counted as missed, and never caught up.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 

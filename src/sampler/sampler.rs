@@ -1,5 +1,6 @@
 //! Looks at one process until it ends or somebody says stop, and turns each look into events.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
@@ -61,7 +62,7 @@ pub struct Outcome {
 /// One process under observation.
 #[derive(Debug)]
 pub struct Sampler {
-    process: Process,
+    process: Arc<Process>,
     python: Python,
     options: Options,
     outbox: Outbox,
@@ -78,7 +79,7 @@ const PROCESS: ProcessId = ProcessId(0);
 
 impl Sampler {
     /// A sampler that sends what it sees to `outbox`.
-    pub fn new(process: Process, python: Python, options: Options, outbox: Outbox) -> Sampler {
+    pub fn new(process: Arc<Process>, python: Python, options: Options, outbox: Outbox) -> Sampler {
         Sampler {
             process,
             python,
@@ -149,7 +150,11 @@ impl Sampler {
     /// Says how it ended.
     fn go(&mut self, at: At, outcome: &Outcome) {
         if outcome.target_gone {
-            self.events.push(Event::Process(ProcessEvent { at, process: PROCESS, state: ProcessState::Gone }));
+            self.events.push(Event::Process(ProcessEvent {
+                at,
+                process: PROCESS,
+                state: ProcessState::Gone,
+            }));
         }
         if outcome.dropped > 0 {
             self.trouble(at, TroubleKind::Dropped, outcome.dropped);

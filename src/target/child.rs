@@ -37,7 +37,9 @@ impl Child {
         if self.child.try_wait()?.is_some() {
             return Ok(()); // Its pid may be somebody else's by now.
         }
-        Signal::try_from(signal).and_then(|signal| kill(Pid::from_raw(self.pid()), signal)).map_err(Errno::into)
+        Signal::try_from(signal)
+            .and_then(|signal| kill(Pid::from_raw(self.pid()), signal))
+            .map_err(Errno::into)
     }
 }
 

@@ -1,9 +1,15 @@
 //! Pythons to try things on, and programs that run in them until the test is over.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses what it needs")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "each test binary uses its own part, and fails loudly"
+)]
+#![allow(clippy::print_stderr, reason = "a skip is printed")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -50,6 +56,11 @@ pub fn python(name: &str) -> Option<&'static Python> {
         eprintln!("skipped: no Python {name} here");
     }
     found
+}
+
+/// Runs pitviper and waits for its end.
+pub fn pitviper(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_pitviper")).args(arguments).output().expect("it runs")
 }
 
 impl Python {

@@ -40,6 +40,17 @@ pub struct Found {
     pub others: Vec<i64>,
 }
 
+/// A member of a struct, and its own members, all with their positions from the start of the outermost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Its name.
+    pub name: String,
+    /// Its position, in bytes.
+    pub position: u64,
+    /// Its members, if it is a struct.
+    pub fields: Vec<(String, u64)>,
+}
+
 /// DWARF that cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub enum BadDwarf {
@@ -202,7 +213,7 @@ impl<'d> Types<'d> {
     }
 
     /// The members of a struct, each with its offset, and the members of those that are structs themselves.
-    pub fn groups(&self, name: &str) -> Result<Vec<(String, u64, Vec<(String, u64)>)>, BadDwarf> {
+    pub fn groups(&self, name: &str) -> Result<Vec<Group>, BadDwarf> {
         let mut groups = Vec::new();
         let Some(&entry) = self.definitions(name)?.first() else { return Ok(groups) };
         for member in self.members(entry)?.iter() {
@@ -211,10 +222,15 @@ impl<'d> Types<'d> {
             if let Some(kind) = self.plain(member.kind)? {
                 for field in self.members(kind)?.iter() {
                     let Some(name) = field.name else { continue };
-                    fields.push((String::from_utf8_lossy(name).into_owned(), member.offset + field.offset));
+                    let position = member.offset.saturating_add(field.offset);
+                    fields.push((String::from_utf8_lossy(name).into_owned(), position));
                 }
             }
-            groups.push((String::from_utf8_lossy(name).into_owned(), member.offset, fields));
+            groups.push(Group {
+                name: String::from_utf8_lossy(name).into_owned(),
+                position: member.offset,
+                fields,
+            });
         }
         Ok(groups)
     }
@@ -278,7 +294,7 @@ impl<'d> Types<'d> {
             let (name, element) = step.strip_suffix("[0]").map_or((step, false), |name| (name, true));
             let Some(kind) = self.plain(place.kind)? else { return Ok(None) };
             let Some((offset, bits, kind)) = self.member(kind, name.as_bytes(), 0)? else { return Ok(None) };
-            place = Place { offset: place.offset + offset, bits, kind };
+            place = Place { offset: place.offset.saturating_add(offset), bits, kind };
             if element {
                 place.kind = match self.array(place.kind)? {
                     Some((element, _)) => element,
@@ -312,8 +328,9 @@ impl<'d> Types<'d> {
             }
             let Some(inner) = self.plain(member.kind)? else { continue };
             if let Some((offset, bits, kind)) = self.member(inner, name, depth + 1)? {
-                let bits = bits.map(|(bit, count)| (bit + member.offset * 8, count));
-                return Ok(Some((member.offset + offset, bits, kind)));
+                let bits =
+                    bits.map(|(bit, count)| (member.offset.saturating_mul(8).saturating_add(bit), count));
+                return Ok(Some((member.offset.saturating_add(offset), bits, kind)));
             }
         }
         Ok(None)
@@ -357,9 +374,11 @@ impl<'d> Types<'d> {
             }
             if let Some(bits) = bit_size {
                 // DWARF 2 and 3 count from the most significant bit of the storage unit.
-                let storage = size.or(self.size(member.kind, 0)?).unwrap_or(0) * 8;
-                let old = from_top.and_then(|top| (member.offset * 8 + storage).checked_sub(top + bits));
-                let bit = bit.or(old).unwrap_or(member.offset * 8);
+                let storage = size.or(self.size(member.kind, 0)?).unwrap_or(0).saturating_mul(8);
+                let byte = member.offset.saturating_mul(8);
+                let old = from_top
+                    .and_then(|top| byte.saturating_add(storage).checked_sub(top.saturating_add(bits)));
+                let bit = bit.or(old).unwrap_or(byte);
                 (member.offset, member.bits) = (bit / 8, Some((bit, bits)));
             }
             members.push(member);

@@ -4,9 +4,12 @@
 //! `Type#size` is the size of the type. Behind a member, `@size` is its own size, `@count` the length of the array that it
 //! is, `@bit` and `@bits` the first bit and the number of bits, from the start of the struct that it stands in.
 
-/// Section, key, and the paths that it may have; the first that exists is it.
+/// A key, and the paths that it may have; the first that exists is it.
+pub type Key = (&'static str, &'static [&'static str]);
+
+/// Section, and its keys.
 #[rustfmt::skip]
-pub const KEYS: &[(&str, &[(&str, &[&str])])] = &[
+pub const KEYS: &[(&str, &[Key])] = &[
     ("runtime", &[
         ("size", &["_PyRuntimeState#size"]),
         ("interpreters_head", &["_PyRuntimeState.interpreters.head"]),

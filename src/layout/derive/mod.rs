@@ -5,6 +5,9 @@ pub mod facts;
 pub mod keys;
 mod text;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -231,11 +234,11 @@ impl Findings {
         let mut table =
             OffsetTable { name: name.into(), size: size.value.cast_unsigned(), groups: Vec::new() };
         let mut header = Vec::new();
-        for (group, position, fields) in types.groups(name)? {
-            match group.as_str() {
+        for group in types.groups(name)? {
+            match group.name.as_str() {
                 "cookie" => {}
-                _ if fields.is_empty() => header.push((group, position)),
-                _ => table.groups.push((group, fields)),
+                _ if group.fields.is_empty() => header.push((group.name, group.position)),
+                _ => table.groups.push((group.name, group.fields)),
             }
         }
         if !header.is_empty() {
