@@ -218,3 +218,18 @@ fn every_interpreter_of_a_process_has_its_threads() {
         assert!(seen.look.threads.iter().all(|thread| thread.torn.is_none()), "{}", python.name);
     }
 }
+
+#[test]
+fn threads_have_the_names_that_python_gave_them() {
+    for python in pythons() {
+        let mut target = start(python, include_str!("programs/names.py"));
+        let names: BTreeMap<String, Option<String>> = serde_json::from_str(&target.line()).expect("JSON");
+        let mut seen = Seen::open(&target);
+        seen.look();
+        assert_eq!(seen.look.threads.len(), names.len(), "{}", python.name);
+        for thread in &seen.look.threads {
+            let expected = names.get(&thread.thread.to_string()).unwrap_or_else(|| panic!("{thread:?}"));
+            assert_eq!(thread.name.as_deref(), expected.as_deref(), "{}", python.name);
+        }
+    }
+}

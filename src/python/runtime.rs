@@ -231,7 +231,9 @@ impl Python {
             read += self.raw.len();
             let last = number == WALKS || read > MAX_FRAMES;
             match torn.or(walk.torn) {
-                None if walk.same_base && fresh.is_empty() && (walk.at_once || last) => return (None, number > usual),
+                None if walk.same_base && fresh.is_empty() && (walk.at_once || last) => {
+                    return (None, number > usual);
+                }
                 _ if !last => {}
                 None if walk.same_base => {
                     frames.drain(start..start + fresh.end);
