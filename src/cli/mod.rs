@@ -65,6 +65,10 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Dump(args) => dump::dump(&context, &args),
         Command::Completions(args) => shell::completions(&args).map(|()| Exit::Done),
         Command::Man => shell::man().map(|()| Exit::Done),
+        Command::Layout(args::Layout::Derive(args)) => {
+            layout::derive(&args, &context.catalogue).map(|()| Exit::Done)
+        }
+        Command::Layout(args::Layout::List) => layout::list(&context.catalogue).map(|()| Exit::Done),
         Command::Layout(args::Layout::Check(args)) => check::check(&context, &args),
         #[allow(unreachable_patterns)]
         Command::Top(_) => Err(Failure::not_yet("top").into()),
