@@ -150,9 +150,12 @@ fn threads_without_end_and_frames_without_end_are_cut() {
     for name in ["3.8", "3.13"] {
         let entry = catalogue.named(name).expect("the layout is there");
         let layout = &entry.layout;
-        let (head, interp_head) = (key(layout, "runtime", "interpreters_head"), key(layout, "interp", "threads_head"));
+        let (head, interp_head) =
+            (key(layout, "runtime", "interpreters_head"), key(layout, "interp", "threads_head"));
         let (next, interp) = (key(layout, "thread", "next"), key(layout, "thread", "interp"));
-        let top = layout.key("thread", "current_frame").or_else(|| layout.key("thread", "frame")).expect("one") as u64;
+        let top =
+            layout.key("thread", "current_frame").or_else(|| layout.key("thread", "frame")).expect("one")
+                as u64;
         let objects = layout.fact::<String>("frame.style").expect("a style") == "object";
         let (back, code) = match objects {
             true => (key(layout, "frame", "back"), key(layout, "frame", "code")),
@@ -182,7 +185,8 @@ fn threads_without_end_and_frames_without_end_are_cut() {
         python.look(&memory, &tasks(), &mut look);
         assert_eq!(look.missing, Some(Torn::TooDeep), "{name}");
         assert_eq!(look.threads.len(), 1 << 16, "{name}");
-        let first = look.threads.iter().find(|thread| thread.state == Addr(THREADS)).expect("the first thread");
+        let first =
+            look.threads.iter().find(|thread| thread.state == Addr(THREADS)).expect("the first thread");
         // Its frames are no functions.
         assert!(first.torn.is_some() && look.frames(first).len() <= MAX_FRAMES, "{name}: {first:?}");
     }

@@ -368,7 +368,9 @@ fn weigh(looks: usize, hz: f64, threads: u32) -> (f64, usize, f64) {
 fn a_sample_takes_few_bytes() {
     for (looks, threads, most) in [(200_000, 1, 5.0), (50_000, 4, 2.5)] {
         let (bytes, stacks, pace) = weigh(looks, 10_000.0, threads);
-        println!("{threads} threads: {bytes:.2} bytes a sample ({stacks} stacks), {pace:.0} samples/s unoptimised");
+        println!(
+            "{threads} threads: {bytes:.2} bytes a sample ({stacks} stacks), {pace:.0} samples/s unoptimised"
+        );
         assert!(bytes < most, "{bytes:.2} bytes a sample");
     }
 }

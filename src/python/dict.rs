@@ -104,7 +104,11 @@ impl Dicts {
         match &self.kind {
             Kind::Open(open) => {
                 let slots = open.mask.read(memory, dict)?.wrapping_add(1);
-                Ok(self.entry.pairs(memory, open.table.read(memory, dict)?, slots, most)?.filter(whole).collect())
+                Ok(self
+                    .entry
+                    .pairs(memory, open.table.read(memory, dict)?, slots, most)?
+                    .filter(whole)
+                    .collect())
             }
             Kind::Compact { dict: compact, values, .. } => {
                 let array = compact.values.read(memory, dict)?.non_null();
@@ -116,7 +120,13 @@ impl Dicts {
 
     /// Everything under a table of keys. The values stand beside the keys, or in an array of their own where many
     /// dictionaries or instances share the keys. A table of more than `most` entries is refused.
-    pub fn table(&self, memory: &dyn Memory, keys: Addr, array: Option<Addr>, most: u64) -> Result<Vec<Pair>, Unread> {
+    pub fn table(
+        &self,
+        memory: &dyn Memory,
+        keys: Addr,
+        array: Option<Addr>,
+        most: u64,
+    ) -> Result<Vec<Pair>, Unread> {
         let Kind::Compact { keys: fields, .. } = &self.kind else {
             return Err(Unread::Garbage("a table of keys"));
         };

@@ -137,7 +137,9 @@ impl Names {
         let wanted: FxHashSet<u64> = states.iter().map(|state| state.thread).collect();
         let mut names = FxHashMap::default();
         let modules = self.interpreter.modules.read(memory, interpreter)?;
-        let Some(threading) = self.dicts.get(memory, modules, "threading", MAX_ENTRIES)? else { return Ok(names) };
+        let Some(threading) = self.dicts.get(memory, modules, "threading", MAX_ENTRIES)? else {
+            return Ok(names);
+        };
         let globals = self.module.dict.read(memory, threading)?;
         let Some(active) = self.dicts.get(memory, globals, "_active", MAX_ENTRIES)? else { return Ok(names) };
         for (ident, thread) in self.dicts.pairs(memory, active, MAX_ENTRIES)? {
