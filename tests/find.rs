@@ -1,4 +1,5 @@
 //! Every way a Python can be hidden in a process, and that it is found nevertheless.
+#![allow(clippy::expect_used, clippy::print_stderr, reason = "a test fails loudly, and prints what it skips")]
 
 mod support;
 
@@ -259,17 +260,44 @@ fn a_file_that_is_gone_or_out_of_reach_is_not_needed() {
         assert!(!located.found_by.contains("scan"), "{}: {}", python.name, located.found_by);
 
         // Without the right to open `map_files`, all there is is the target's memory.
-        let proc = dir.path().join("proc");
-        let own = proc.join(target.pid().to_string());
-        fs::create_dir_all(&own).expect("it is ours");
-        for name in ["stat", "status", "maps", "mem", "task", "comm", "cmdline"] {
-            symlink(format!("/proc/{}/{name}", target.pid()), own.join(name)).expect("it is ours");
-        }
-        let process = Process::open(&Proc::at(&proc), target.pid()).expect("it runs");
+        let proc = bare_proc(&target, &dir.path().join("proc"), &["maps"]);
+        let process = Process::open(&proc, target.pid()).expect("it runs");
         let bare = locate(&process, &catalogue()).expect("its memory is enough");
         assert_eq!((bare.root, bare.fingerprint.version), (located.root, located.fingerprint.version));
         assert!(!bare.found_by.contains("file") && !bare.found_by.contains("scan"), "{}", bare.found_by);
     }
+}
+
+/// A proc file system at `place` that shows less of a target than there is, and more where it is asked for.
+fn bare_proc(target: &Target, place: &Path, also: &[&str]) -> Proc {
+    let own = place.join(target.pid().to_string());
+    fs::create_dir_all(&own).expect("it is ours");
+    for name in ["stat", "status", "mem", "task", "comm", "cmdline"].iter().chain(also) {
+        symlink(format!("/proc/{}/{name}", target.pid()), own.join(name)).expect("it is ours");
+    }
+    Proc::at(place)
+}
+
+#[test]
+fn a_file_is_known_by_its_content_where_inodes_lie_and_a_wrong_one_is_refused() {
+    let (Some(python), Some(other)) = (python("2.7"), python("3.6")) else { return };
+    let (Some(prefix), Some(other)) = (Prefix::of(python), Prefix::of(other)) else { return };
+    let target = start(python, PARK);
+    let maps = fs::read_to_string(format!("/proc/{}/maps", target.pid())).expect("it runs");
+    // overlayfs and btrfs show other devices and inodes in `maps` than in `stat`.
+    let inode = regex::Regex::new(r"(?m)^(\S+ \S+ \S+ \S+) ([1-9])").expect("it compiles");
+    let lying = inode.replace_all(&maps, "$1 9$2").into_owned();
+    assert_ne!(lying, maps, "nothing was changed: this test proves nothing");
+    let look = |maps: &str| {
+        let dir = temp();
+        let proc = bare_proc(&target, dir.path(), &["root"]);
+        fs::write(proc.of(target.pid()).join("maps"), maps).expect("it is ours");
+        let process = Process::open(&proc, target.pid()).expect("it runs");
+        locate(&process, &catalogue()).expect("it is found").found_by
+    };
+    assert_eq!(look(&lying), "the file's symbol interp_head");
+    let [right, wrong] = [&prefix.shared, &other.shared].map(|path| path.display().to_string());
+    assert_eq!(look(&lying.replace(&right, &wrong)), "what the code of PyInterpreterState_Head reads");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::failure::{Exit, Failure};
 use crate::layout::Missing;
-use crate::target::ProcessError;
+use crate::target::{Proc, ProcessError};
 use crate::target::locate::LocateError;
 
 /// What the user is told of an error.
@@ -38,12 +38,22 @@ fn process(error: &ProcessError) -> Failure {
         ProcessError::Gone { .. } => {
             (Exit::Gone, "to observe a short program from its start: pitviper run -- CMD".to_owned())
         }
-        ProcessError::Permission { pid, .. } => {
-            (Exit::Permission, format!("`pitviper doctor --pid {pid}` says why, and what mends it"))
-        }
+        ProcessError::Permission { pid, .. } => return permission(*pid, error),
         ProcessError::Io { .. } => return Failure::new(Exit::Failed, error.to_string()),
     };
     Failure::new(exit, error.to_string()).hint(hint)
+}
+
+/// Which of the many causes it was, and what mends that one.
+fn permission(pid: i32, error: &ProcessError) -> Failure {
+    let every = format!("`pitviper doctor --pid {pid}` shows everything that decides");
+    match super::doctor::refusal(&Proc::default(), pid) {
+        Some(advice) => {
+            let hint: Vec<String> = advice.remedies.into_iter().chain([every]).collect();
+            Failure::new(Exit::Permission, format!("{error}: {}", advice.said)).hint(hint.join("\n"))
+        }
+        None => Failure::new(Exit::Permission, error.to_string()).hint(every),
+    }
 }
 
 fn locate(error: &LocateError) -> Failure {

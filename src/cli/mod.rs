@@ -6,9 +6,15 @@ pub mod failure;
 pub mod hints;
 pub mod plain;
 pub mod open;
+pub mod observe;
+pub mod attach;
+pub mod summary;
 pub mod dump;
+pub mod output;
 pub mod export;
 pub mod info;
+pub mod ps;
+pub mod doctor;
 pub mod layout;
 pub mod check;
 pub mod shell;
@@ -18,7 +24,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use args::{Cli, Command};
+use args::{Cli, Command, Layout};
 pub use failure::{Exit, Failure};
 pub use open::Context;
 
@@ -62,19 +68,23 @@ fn is_closed_pipe(error: &anyhow::Error) -> bool {
 fn run_command(cli: Cli) -> anyhow::Result<Exit> {
     let context = Context::new(cli.global)?;
     match cli.command {
+        Command::Attach(args) => attach::attach(&context, args),
+        Command::Run(args) => attach::run(&context, args),
+        Command::Record(args) => attach::record(&context, args),
         Command::Dump(args) => dump::dump(&context, &args),
+        Command::Export(args) => export::export(&context, &args),
+        Command::Info(args) => info::info(&context, &args),
+        Command::Ps(args) => ps::ps(&context, &args),
+        Command::Doctor(args) => doctor::doctor(&context, &args),
+        Command::Layout(Layout::Derive(args)) => layout::derive(&args, &context.catalogue).map(|()| Exit::Done),
+        Command::Layout(Layout::List) => layout::list(&context.catalogue).map(|()| Exit::Done),
+        Command::Layout(Layout::Check(args)) => check::check(&context, &args),
         Command::Completions(args) => shell::completions(&args).map(|()| Exit::Done),
         Command::Man => shell::man().map(|()| Exit::Done),
-        Command::Layout(args::Layout::Derive(args)) => {
-            layout::derive(&args, &context.catalogue).map(|()| Exit::Done)
-        }
-        Command::Layout(args::Layout::List) => layout::list(&context.catalogue).map(|()| Exit::Done),
-        Command::Layout(args::Layout::Check(args)) => check::check(&context, &args),
-        #[allow(unreachable_patterns)]
         Command::Top(_) => Err(Failure::not_yet("top").into()),
         Command::Heap(_) => Err(Failure::not_yet("heap").into()),
         Command::Gc(_) => Err(Failure::not_yet("gc").into()),
         Command::Report(_) => Err(Failure::not_yet("report").into()),
-        _ => Err(Failure::not_yet("this").into()),
+        Command::View(_) => Err(Failure::not_yet("view").into()),
     }
 }

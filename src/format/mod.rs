@@ -130,15 +130,21 @@ pub fn by_file(file: &str) -> Result<&'static Format, FormatError> {
     // The longest ending decides: `.firefox.json` is no `.json`.
     let found = now.chain(later).filter(|(end, _)| plain.ends_with(end)).max_by_key(|(end, _)| end.len());
     match found {
-        Some((_, Ok(format))) if format.name == "pit" && plain != file => {
-            Err(FormatError::Packed { file: file.to_owned() })
-        }
-        Some((_, answer)) => answer,
+        Some((_, answer)) => answer.and_then(|format| packs(format, file)),
         None => Err(FormatError::UnknownFile { file: file.to_owned() }),
     }
 }
 
-fn names() -> String {
+/// The format itself, unless the file's name asks to compress what is compressed.
+pub fn packs(format: &'static Format, file: &str) -> Result<&'static Format, FormatError> {
+    match format.name {
+        "pit" if file.ends_with(".gz") => Err(FormatError::Packed { file: file.to_owned() }),
+        _ => Ok(format),
+    }
+}
+
+/// The names of all formats, for people.
+pub fn names() -> String {
     FORMATS.iter().map(|format| format.name).collect::<Vec<_>>().join(", ")
 }
 

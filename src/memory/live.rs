@@ -100,6 +100,13 @@ impl Live {
     }
 }
 
+/// Whether a filter on ourselves forbids the call: it does when we may not even read our own memory by it.
+pub fn forbidden() -> bool {
+    let (word, mut buf) = ([0u8; 1], [0u8; 1]);
+    let remote = [RemoteIoVec { base: word.as_ptr() as usize, len: word.len() }];
+    process_vm_readv(Pid::this(), &mut [IoSliceMut::new(&mut buf)], &remote).is_err_and(refuses)
+}
+
 /// Whether this answer is about the call itself and not about an address. `ESRCH` is what a process says whose first
 /// thread has ended; while others run, the file still has their memory.
 fn refuses(errno: Errno) -> bool {

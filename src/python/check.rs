@@ -47,6 +47,7 @@ const CHECKS: &[(&str, &str, fn(&mut Subject<'_>) -> Result<(), Doubt>)] = &[
     ("sys.modules is a dict", "thread names", modules),
     ("the type of types is its own type", "objects", types),
     ("every stack reaches its base", "stacks", stacks),
+    ("line tables fit their code", "lines", lines),
     ("native thread ids are the process's own", "native ids", natives),
     ("the holder of the GIL is a thread", "the GIL", holder),
     ("the collector's rings close", "garbage collection", rings),
@@ -145,6 +146,17 @@ fn stacks(subject: &mut Subject<'_>) -> Result<(), Doubt> {
         (Some(torn), _) => failed(format!("one does not: {torn:?}")),
         (None, 0) => Err(Doubt::Skipped("no thread runs Python".into())),
         (None, _) => Ok(()),
+    }
+}
+
+fn lines(subject: &mut Subject<'_>) -> Result<(), Doubt> {
+    subject.look();
+    let look = &subject.look;
+    let frames = look.threads.iter().flat_map(|thread| look.frames(thread));
+    let mut codes = frames.filter_map(|frame| subject.python.codes.get(frame.code));
+    match codes.find(|code| !code.lines_fit()) {
+        Some(code) => failed(format!("that of {} does not", code.name)),
+        None => Ok(()),
     }
 }
 

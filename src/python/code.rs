@@ -108,6 +108,11 @@ impl Code {
         }
     }
 
+    /// Whether its line table is one that code of its length can have; one that was not kept may be.
+    pub fn lines_fit(&self) -> bool {
+        self.table.as_ref().is_none_or(|table| self.kind.fits(table, self.length))
+    }
+
     /// Whether an instruction can stand at byte `offset`; that of a frame which has not started stands before the first.
     pub fn holds(&self, offset: i32) -> bool {
         u64::try_from(offset).map_or(true, |offset| offset < self.length)

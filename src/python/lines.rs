@@ -57,6 +57,23 @@ impl LineTable {
     }
 }
 
+impl LineTable {
+    /// Whether a table can be that of `length` bytes of code: an lnotab's last range starts within it, and the ranges of the
+    /// others add up to it.
+    pub fn fits(self, table: &[u8], length: u64) -> bool {
+        let steps = || table.chunks_exact(2).map(|pair| u64::from(pair[0])).sum::<u64>();
+        match self {
+            LineTable::Lnotab | LineTable::SignedLnotab => steps() < length,
+            LineTable::Linetable => steps() == length,
+            LineTable::Locations => {
+                let mut places = Locations::new(table, 0);
+                while places.next().is_some() {}
+                places.bytes.rest.is_empty() && u64::try_from(places.end) == Ok(length)
+            }
+        }
+    }
+}
+
 fn at_line(line: Option<i64>) -> Position {
     Position { line: line.and_then(counted), ..Position::default() }
 }
@@ -97,40 +114,61 @@ fn linetable(table: &[u8], first: i64, offset: i64) -> Option<i64> {
 
 /// `_PyCode_CheckLineNumber` and `advance_with_locations` of Objects/codeobject.c, 3.11 and later.
 fn locations(table: &[u8], first: i64, offset: i64) -> Option<Position> {
+    let mut places = Locations::new(table, first);
+    loop {
+        let position = places.next()?;
+        if places.end > offset {
+            return Some(position);
+        }
+    }
+}
+
+/// A walk along a location table.
+struct Locations<'a> {
+    bytes: Bytes<'a>,
+    line: i64,
+    /// Where the range ends that was read last, in bytes of code.
+    end: i64,
+}
+
+impl<'a> Locations<'a> {
     /// The size of a code unit (`_Py_CODEUNIT`), in which the ranges are counted.
     const UNIT: i64 = 2;
-    let (mut end, mut line) = (0_i64, first);
-    let mut bytes = Bytes { rest: table };
-    loop {
+
+    fn new(table: &'a [u8], first: i64) -> Locations<'a> {
+        Locations { bytes: Bytes { rest: table }, line: first, end: 0 }
+    }
+
+    /// The position of the next range, unless the table ends.
+    fn next(&mut self) -> Option<Position> {
+        let bytes = &mut self.bytes;
         let head = bytes.next()?;
         let code = (head >> 3) & 15;
-        end += UNIT * i64::from((head & 7) + 1);
         let position = match code {
             15 => Position::default(),
             14 => {
-                line = line.wrapping_add(bytes.signed()?);
-                let end_line = line.wrapping_add(bytes.varint()?);
+                self.line = self.line.wrapping_add(bytes.signed()?);
+                let end_line = self.line.wrapping_add(bytes.varint()?);
                 // Columns are stored one higher, so that 0 can say that there is none.
                 let (column, end_column) = (bytes.varint()? - 1, bytes.varint()? - 1);
-                whole(line, end_line, column, end_column)
+                whole(self.line, end_line, column, end_column)
             }
             13 => {
-                line = line.wrapping_add(bytes.signed()?);
-                Position { line: counted(line), end_line: counted(line), ..Position::default() }
+                self.line = self.line.wrapping_add(bytes.signed()?);
+                Position { line: counted(self.line), end_line: counted(self.line), ..Position::default() }
             }
             10..=12 => {
-                line = line.wrapping_add(i64::from(code) - 10);
-                whole(line, line, bytes.next()?.into(), bytes.next()?.into())
+                self.line = self.line.wrapping_add(i64::from(code) - 10);
+                whole(self.line, self.line, bytes.next()?.into(), bytes.next()?.into())
             }
             _ => {
                 let second = bytes.next()?;
                 let column = (code << 3) | (second >> 4);
-                whole(line, line, column.into(), i64::from(column) + i64::from(second & 15))
+                whole(self.line, self.line, column.into(), i64::from(column) + i64::from(second & 15))
             }
         };
-        if end > offset {
-            return Some(position);
-        }
+        self.end += Self::UNIT * i64::from((head & 7) + 1);
+        Some(position)
     }
 }
 

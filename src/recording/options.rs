@@ -86,6 +86,9 @@ pub enum By {
 }
 
 impl Mode {
+    /// Each of them.
+    pub const ALL: [Mode; 4] = [Mode::Wall, Mode::Cpu, Mode::Gil, Mode::Exception];
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -98,6 +101,9 @@ impl Mode {
 }
 
 impl Metric {
+    /// Each of them.
+    pub const ALL: [Metric; 4] = [Metric::Time, Metric::Samples, Metric::Bytes, Metric::Objects];
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {
@@ -110,6 +116,9 @@ impl Metric {
 }
 
 impl By {
+    /// Each of them.
+    pub const ALL: [By; 5] = [By::Line, By::Function, By::File, By::Module, By::Distribution];
+
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
         match self {

@@ -200,6 +200,11 @@ impl<'a> View<'a> {
         &self.places.rows
     }
 
+    /// A row.
+    pub fn row(&self, row: RowId) -> Option<&Row> {
+        self.places.rows.get(row.index())
+    }
+
     /// Every frame of the call tree, also such as no sample of this view shows.
     pub fn nodes(&self) -> &[Node] {
         &self.places.nodes

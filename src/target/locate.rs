@@ -129,6 +129,18 @@ pub enum LocateError {
     },
 }
 
+impl LocateError {
+    /// Whether a process that has just been started may still become a Python that is found.
+    pub fn early(&self) -> bool {
+        matches!(
+            self,
+            LocateError::NotPython { .. }
+                | LocateError::NotInitialised { .. }
+                | LocateError::NoVersion { .. }
+        )
+    }
+}
+
 /// The symbols that CPython exports and that readers ask for; not every version has each.
 pub const EXPORTED: &[&str] = &[
     "_PyRuntime",
@@ -170,6 +182,8 @@ const PYPY: &[&str] = &["pypy_main_startup", "rpython_startup_code", "pypy_setup
 const MAX_MODULES: usize = 8192;
 /// The section that describes asyncio's structs (Modules/_asynciomodule.c, 3.14 and later).
 const ASYNCIO: &str = ".AsyncioDebug";
+/// The most bytes of variables that are searched, of all modules together.
+const MAX_SEARCHED: u64 = 1 << 30;
 /// How often a root is looked at again when threads come and go meanwhile.
 const TRIES: usize = 3;
 
@@ -179,9 +193,17 @@ pub fn locate(process: &Process, catalogue: &Catalogue) -> Result<Located, Locat
     let search = Search { process, memory: process.memory(), maps: &maps };
     let modules = search.modules();
     let mut first_miss = None;
+    let mut searched = 0u64;
     // The cheap signs first; only a process without them is searched for hidden ones.
     for depth in [Depth::Exported, Depth::File, Depth::Data] {
         for module in &modules {
+            if depth == Depth::Data {
+                searched =
+                    module.image.data().fold(searched, |sum, data| sum.saturating_add(data.end - data.start));
+                if searched > MAX_SEARCHED {
+                    break;
+                }
+            }
             let Some(sign) = module.sign(&search, depth) else { continue };
             match search.identify(&modules, module, &sign, catalogue) {
                 Ok(located) => return Ok(located),
@@ -278,7 +300,9 @@ impl<'a> Search<'a> {
             }
         }
         Err(match first_flaw {
-            Some(Flaw::Empty) | None => LocateError::NotInitialised { pid, module: name, version },
+            Some(Flaw::Empty | Flaw::NoThread) | None => {
+                LocateError::NotInitialised { pid, module: name, version }
+            }
             Some(flaw) => LocateError::NothingHolds {
                 pid,
                 module: name,

@@ -3,6 +3,7 @@
 pub mod process;
 pub mod maps;
 pub mod elf;
+pub mod access;
 mod root;
 mod sign;
 pub mod locate;

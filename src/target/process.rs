@@ -35,6 +35,8 @@ pub struct Process {
     via: i32,
     /// Clock ticks since boot: with the pid it names a process for good.
     start: u64,
+    /// Where its stack began when it was found, which every `exec` changes; 0 where we may not know.
+    stack: u64,
     /// Absent where the kernel has no such thing (before 5.3) or a seccomp filter forbids it.
     pidfd: Option<OwnedFd>,
     memory: Live,
@@ -57,6 +59,7 @@ struct Stat {
     state: u8,
     threads: u64,
     start: u64,
+    stack: u64,
 }
 
 /// Why a process cannot be held or asked.
@@ -199,7 +202,8 @@ impl Process {
             via = others.into_iter().find(|tid| *tid != pid).unwrap_or(pid);
         }
         let memory = Live::open(proc.root(), via);
-        let process = Process { proc: proc.clone(), pid, via, start: stat.start, pidfd, memory };
+        let process =
+            Process { proc: proc.clone(), pid, via, start: stat.start, stack: stat.stack, pidfd, memory };
         if !process.alive() {
             return Err(ProcessError::Gone { pid });
         }
@@ -244,6 +248,11 @@ impl Process {
     /// Whether the pid still means this process, by its start time.
     pub fn same(&self) -> bool {
         stat(&self.proc, self.pid).is_ok_and(|now| now.start == self.start && !now.dead())
+    }
+
+    /// Whether it has become another program since it was found: all that was learned of its memory is void then.
+    pub fn execed(&self) -> bool {
+        stat(&self.proc, self.pid).is_ok_and(|now| now.start == self.start && now.stack != self.stack)
     }
 
     /// A descriptor that becomes readable when the process ends, where the kernel has such a thing.
@@ -352,6 +361,7 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
         state: *fields.first()?.as_bytes().first()?,
         threads: fields.get(17)?.parse().ok()?,
         start: fields.get(19)?.parse().ok()?,
+        stack: fields.get(25).and_then(|field| field.parse().ok()).unwrap_or(0),
     })
 }
 
@@ -381,6 +391,11 @@ pub(super) fn cmdline(proc: &Proc, pid: i32) -> Vec<String> {
         return Vec::new();
     }
     bytes.split(|b| *b == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// The name of a user, where there is one.
+pub fn user_name(uid: u32) -> Option<String> {
+    nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
 }
 
 /// The effective user id of a process.
@@ -435,6 +450,30 @@ mod tests {
         child.wait().unwrap();
         assert!(matches!(Process::open(&Proc::default(), pid), Err(ProcessError::NoSuchProcess { .. })));
         assert!(matches!(Process::open(&Proc::default(), -1), Err(ProcessError::NoSuchProcess { .. })));
+    }
+
+    #[test]
+    fn a_process_that_becomes_another_program_is_the_same_and_says_so() {
+        use std::io::{BufRead, BufReader, Write};
+        use std::process::{Command, Stdio};
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "echo ready; read line; exec cat"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        let (mut input, mut output) =
+            (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
+        let mut answer = |line: &str| {
+            assert_eq!(output.read_line(&mut String::new()).unwrap(), line.len());
+        };
+        answer("ready\n");
+        let held = Process::open(&Proc::default(), child.id() as i32).unwrap();
+        assert!(!held.execed());
+        input.write_all(b"go\n").unwrap();
+        input.write_all(b"echo\n").unwrap();
+        answer("echo\n");
+        assert!(held.execed() && held.alive());
+        drop(input);
+        child.wait().unwrap();
+        assert!(!held.execed());
     }
 
     #[test]

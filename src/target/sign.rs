@@ -33,7 +33,7 @@ pub(super) struct Loaded<'a> {
 }
 
 /// How deep a module is searched for a sign, cheapest first.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Depth {
     /// Its exported symbols.
     Exported,

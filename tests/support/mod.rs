@@ -1,5 +1,11 @@
 //! Pythons to try things on, and programs that run in them until the test is over.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses what it needs")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::expect_used,
+    reason = "each test binary uses its own part, and fails loudly"
+)]
+#![allow(clippy::print_stderr, reason = "a skip is printed")]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};

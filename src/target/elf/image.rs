@@ -305,3 +305,59 @@ fn build_id(memory: &dyn Memory, (at, size): (Addr, u64)) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Live, Tape};
+    use crate::target::process::{Proc, Process};
+
+    /// The tables of this very program, whose symbols we know.
+    fn own() -> (Live, Maps, Addr) {
+        let process = Process::open(&Proc::default(), std::process::id() as i32).unwrap();
+        let maps = process.maps().unwrap();
+        let libc =
+            maps.iter().find(|m| m.offset == 0 && m.path.to_string_lossy().contains("libc.so")).unwrap();
+        (Live::open(std::path::Path::new("/proc"), process.pid()), maps.clone(), Addr(libc.start))
+    }
+
+    #[test]
+    fn an_exported_symbol_is_found_and_another_is_not() {
+        let (live, maps, base) = own();
+        let image = Image::read(&live, &maps, base).unwrap();
+        let malloc = image.symbol(&live, "malloc").unwrap();
+        assert!(maps.at(malloc.addr.0).unwrap().exec && malloc.size > 0);
+        assert_eq!(image.symbol(&live, "mallo"), None);
+        assert_eq!(image.symbol(&live, "malloc_of_a_snake"), None);
+        assert_eq!(image.symbol(&live, ""), None);
+        assert!(image.build_id.is_some_and(|id| id.len() == 40));
+        assert_eq!(Image::read(&live, &maps, base.plus(8)).unwrap_err(), NotImage::NotElf);
+    }
+
+    #[test]
+    fn damaged_tables_are_refused_or_misread_but_harm_nobody() {
+        let (live, maps, base) = own();
+        let live: &dyn Memory = &live;
+        let whole = live.bytes(base, 64 << 10).unwrap();
+        let (mut random, mut refused, mut other) = (1u64, 0, 0);
+        for _ in 0..2000 {
+            let mut bytes = whole.clone();
+            for _ in 0..4 {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let at = (random >> 33) as usize;
+                // The headers more often than what follows.
+                let at = if at % 2 == 0 { at % 1024 } else { at % bytes.len() };
+                bytes[at] = (random >> 20) as u8;
+            }
+            let mut tape = Tape::default();
+            tape.put(base, &bytes);
+            match Image::read(&tape, &maps, base) {
+                Err(_) => refused += 1,
+                Ok(image) if image.symbol(&tape, "malloc").is_none() => other += 1,
+                Ok(_) => {}
+            }
+        }
+        assert!(refused > 0 && other > 0, "{refused} refused, {other} without tables: nothing was damaged");
+    }
+}
