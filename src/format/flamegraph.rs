@@ -28,8 +28,7 @@ pub fn write(view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     options.deterministic = true;
     // inferno leaves out what is narrower than this, and with it whole functions.
     options.min_width = 0.0;
-    options.no_sort = true;
-    from_lines(&mut options, lines.lines(), out).map_err(io::Error::other)
+    from_lines(&mut options, lines.lines(), out)
 }
 
 /// inferno tells libraries by their paths, of which we show the last parts only; so we tell it.

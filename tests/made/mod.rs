@@ -224,6 +224,89 @@ pub fn by_hand() -> Vec<Event> {
     made.events
 }
 
+/// [`by_hand`], and one of everything else that a recording can hold.
+pub fn everything() -> Vec<Event> {
+    const MS: u64 = 1_000_000;
+    let mut events = by_hand();
+    let process = ProcessId(0);
+    let count = |events: &[Event], is: fn(&Define) -> bool| {
+        events.iter().filter(|event| matches!(event, Event::Define(define) if is(define))).count() as u32
+    };
+    let text = |events: &mut Vec<Event>, text: &str| {
+        let id = StringId(count(events, |define| matches!(define, Define::String(..))));
+        events.push(Event::Define(Define::String(id, text.into())));
+        id
+    };
+    let command = text(&mut events, "python worker.py");
+    let python = text(&mut events, "3.13.0");
+    let child =
+        Process { pid: 1300, parent: Some(process), command, python, free_threaded: true, debug: true };
+    events.push(Event::Define(Define::Process(ProcessId(1), child)));
+    events.push(Event::Process(ProcessEvent {
+        at: At(20 * MS),
+        process,
+        state: ProcessState::Forked(ProcessId(1)),
+    }));
+    events.push(Event::Process(ProcessEvent {
+        at: At(90 * MS),
+        process: ProcessId(1),
+        state: ProcessState::Gone,
+    }));
+    let wait = text(&mut events, "tcp 10.0.0.7:5432");
+    events.push(Event::Define(Define::Wait(WaitId(0), Wait { text: wait })));
+    let name = text(&mut events, "worker task");
+    let task = Track {
+        kind: TrackKind::Task,
+        process: ProcessId(1),
+        interpreter: -1,
+        thread: u64::MAX,
+        native: None,
+        name: Some(name),
+        main: false,
+    };
+    events.push(Event::Define(Define::Track(TrackId(2), task)));
+    let line = text(&mut events, "    return self.decoder.decode(text)");
+    events.push(Event::Define(Define::Source(FileId(0), 40, line)));
+    events.push(Event::Samples(vec![Sample {
+        cpu: Some(Nanos(3 * MS)),
+        state: State::Waiting(WaitId(0)),
+        flags: Flags { holds_gil: Some(false), in_gc: Some(true), in_exception: None },
+        quality: Quality::Probable,
+        ..sample(TrackId(2), Some(StackId(2)), 80 * MS, 100 * MS)
+    }]));
+    events.push(Event::Gc(Collection {
+        process,
+        interpreter: 0,
+        generation: 2,
+        start: At(30 * MS),
+        stop: At(34 * MS + 1),
+        exactness: Exactness::Exact,
+        count: 1,
+        collected: 4000,
+        uncollectable: 0,
+        objects_before: Some(50_000),
+        objects_after: None,
+        stack: Some(StackId(1)),
+    }));
+    events.push(Event::Heap(HeapState {
+        at: At(50 * MS),
+        process,
+        arenas: vec![
+            Arena { address: 0x7f12_3450_0000, size: Bytes(1 << 20), used: Bytes(900_000) },
+            Arena { address: 0x7f12_3420_0000, size: Bytes(1 << 20), used: Bytes(0) },
+        ],
+        classes: vec![SizeClass { size: 16, pools: 3, used: 2000, free: 1000 }],
+        suspect_pools: 1,
+    }));
+    let rss = text(&mut events, "rss_bytes");
+    events.push(Event::Counter(Counter { at: At(50 * MS), process, name: rss, value: 123_456_789 }));
+    let mark = text(&mut events, "deployed");
+    events.push(Event::Mark(Mark { at: At(60 * MS), text: mark }));
+    let why = text(&mut events, "the collector's layout could not be proved");
+    events.push(Event::Trouble(Trouble { at: At(0), kind: TroubleKind::Layout, count: 1, text: Some(why) }));
+    events
+}
+
 /// Adds events to a new recording.
 pub fn recording(meta: Meta, events: &[Event]) -> Recording {
     let mut recording = Recording::new(meta);

@@ -1,0 +1,253 @@
+//! Looking at a recording: filters, names, spans of time and sums.
+
+mod made;
+
+use pitviper::model::*;
+use pitviper::recording::tree::Tree;
+use pitviper::recording::{By, Metric, Mode, Recording, View, ViewError, ViewOptions};
+
+/// The folded stacks of a view, in whole milliseconds or samples.
+fn folded(recording: &Recording, options: &ViewOptions) -> Vec<String> {
+    let view = View::new(recording, options).unwrap();
+    let per = if options.metric == Metric::Time { 1_000_000 } else { 1 };
+    let mut lines: Vec<String> = view
+        .stacks()
+        .map(|stack| {
+            let mut frames: Vec<String> =
+                view.rows_of(stack.node).filter_map(|row| view.row(row)).map(|row| row.text()).collect();
+            frames.extend(stack.roots.iter().rev().cloned());
+            frames.reverse();
+            format!("{} {}", frames.join(" > "), stack.weight / per)
+        })
+        .collect();
+    lines.sort();
+    lines
+}
+
+#[track_caller]
+fn check(options: ViewOptions, expected: &[&str]) {
+    let recording = made::recording(made::ended(), &made::by_hand());
+    assert_eq!(folded(&recording, &options), expected);
+}
+
+const MAIN: &str = "MainThread (tid 1234)";
+
+fn main_thread() -> ViewOptions {
+    ViewOptions { main_thread: true, ..ViewOptions::default() }
+}
+
+#[test]
+fn all_threads_are_shown_by_line_with_marks_where_a_part_is_missing() {
+    check(
+        ViewOptions::default(),
+        &[
+            "<module> (shop/app.py:90) 10",
+            "<module> (shop/app.py:90) > Shop.serve (shop/app.py:40) 40",
+            "<module> (shop/app.py:90) > Shop.serve (shop/app.py:40) > JSONDecoder.decode (json/decoder.py:338) 50",
+            "<torn> > naïve;счёт 12 (shop/feed & seed.py:7) 10",
+            "naïve;счёт 12 (shop/feed & seed.py:7) 50",
+            "naïve;счёт 12 (shop/feed & seed.py:7) > run.<locals>.<lambda> (shop/feed & seed.py:8) 10",
+            "naïve;счёт 12 (shop/feed & seed.py:7) > run.<locals>.<lambda> (shop/feed & seed.py:8) > <torn> 10",
+        ],
+    );
+}
+
+#[test]
+fn threads_are_chosen_by_name_and_shown_as_roots() {
+    let serve = "<module> (shop/app.py:90) > Shop.serve (shop/app.py:40)";
+    let decode = format!("{serve} > JSONDecoder.decode (json/decoder.py:338)");
+    check(main_thread(), &["<module> (shop/app.py:90) 10", &format!("{serve} 40"), &format!("{decode} 50")]);
+    let by_name =
+        ViewOptions { only_thread: Some("tid 1234".into()), threads: true, ..ViewOptions::default() };
+    check(
+        by_name,
+        &[
+            &format!("{MAIN} > <module> (shop/app.py:90) 10"),
+            &format!("{MAIN} > {serve} 40"),
+            &format!("{MAIN} > {decode} 50"),
+        ],
+    );
+    check(ViewOptions { only_thread: Some("nobody".into()), ..ViewOptions::default() }, &[]);
+}
+
+#[test]
+fn frames_are_grouped_by_function_or_file_and_lose_their_lines() {
+    check(
+        ViewOptions { by: By::Function, ..main_thread() },
+        &[
+            "<module> (shop/app.py:1) 10",
+            "<module> (shop/app.py:1) > Shop.serve (shop/app.py:30) 40",
+            "<module> (shop/app.py:1) > Shop.serve (shop/app.py:30) > JSONDecoder.decode (json/decoder.py:330) 50",
+        ],
+    );
+    check(
+        ViewOptions { by: By::File, ..main_thread() },
+        &["shop/app.py 50", "shop/app.py > json/decoder.py 50"],
+    );
+    check(
+        ViewOptions { no_line_numbers: true, full_filenames: true, ..main_thread() },
+        &[
+            "<module> (/srv/shop/app.py) 10",
+            "<module> (/srv/shop/app.py) > Shop.serve (/srv/shop/app.py) 40",
+            "<module> (/srv/shop/app.py) > Shop.serve (/srv/shop/app.py) > \
+         JSONDecoder.decode (/usr/lib/python3.13/json/decoder.py) 50",
+        ],
+    );
+}
+
+#[test]
+fn patterns_keep_stacks_and_hide_frames() {
+    let include = |pattern: &str| ViewOptions { include: vec![pattern.into()], ..main_thread() };
+    let decode = "<module> (shop/app.py:90) > Shop.serve (shop/app.py:40) > JSONDecoder.decode (json/decoder.py:338) 50";
+    check(include("decode"), &[decode]);
+    check(include(r"^JSONDecoder\.decode \(/usr/lib"), &[decode]);
+    check(include("nothing"), &[]);
+    let exclude = |pattern: &str| ViewOptions { exclude: vec![pattern.into()], ..main_thread() };
+    check(exclude("app.py"), &["<hidden> 50", "JSONDecoder.decode (json/decoder.py:338) 50"]);
+    check(
+        exclude("serve"),
+        &[
+            "<module> (shop/app.py:90) 50",
+            "<module> (shop/app.py:90) > JSONDecoder.decode (json/decoder.py:338) 50",
+        ],
+    );
+    let both = ViewOptions { include: vec!["serve".into()], exclude: vec!["serve".into()], ..main_thread() };
+    check(
+        both,
+        &[
+            "<module> (shop/app.py:90) 40",
+            "<module> (shop/app.py:90) > JSONDecoder.decode (json/decoder.py:338) 50",
+        ],
+    );
+}
+
+#[test]
+fn a_span_of_time_takes_the_parts_of_samples_that_lie_in_it() {
+    let serve = "<module> (shop/app.py:90) > Shop.serve (shop/app.py:40)";
+    let span = |from: u64, to: u64| ViewOptions {
+        from_ns: Some(from * 1_000_000),
+        to_ns: Some(to * 1_000_000),
+        ..main_thread()
+    };
+    check(span(5, 15), &[&format!("{serve} 10")]);
+    check(
+        span(15, 25),
+        &[&format!("{serve} 5"), &format!("{serve} > JSONDecoder.decode (json/decoder.py:338) 5")],
+    );
+    check(span(60, 70), &["<module> (shop/app.py:90) 10"]);
+    check(span(200, 300), &[]);
+    let samples = ViewOptions { metric: Metric::Samples, ..span(0, 20) };
+    check(samples, &[&format!("{serve} 2")]);
+}
+
+#[test]
+fn what_is_for_later_and_what_makes_no_sense_is_said() {
+    #[track_caller]
+    fn check(options: ViewOptions, expected: &str) {
+        assert_eq!(View::new(&Recording::default(), &options).unwrap_err().to_string(), expected);
+    }
+    let default = ViewOptions::default;
+    check(ViewOptions { mode: Mode::Gil, ..default() }, "--mode gil is not there yet");
+    check(ViewOptions { metric: Metric::Bytes, ..default() }, "--metric bytes is not there yet");
+    check(ViewOptions { by: By::Distribution, ..default() }, "--by distribution is not there yet");
+    check(ViewOptions { no_gc: true, ..default() }, "--no-gc is not there yet");
+    check(
+        ViewOptions { from_ns: Some(2_000_000_000), to_ns: Some(1_000_000_000), ..default() },
+        "the span of time ends at 1.00 s and begins at 2.00 s",
+    );
+    let bad = ViewOptions { exclude: vec!["(".into()], ..default() };
+    assert!(matches!(
+        View::new(&Recording::default(), &bad),
+        Err(ViewError::Pattern { option: "--exclude", .. })
+    ));
+}
+
+#[test]
+fn waiting_threads_are_left_out_unless_asked_for() {
+    let mut made = made::Maker::default();
+    let process = made.process(1, "python");
+    let track = made.thread(process, 1, None, true);
+    let text = made.string("sleep");
+    made.events.push(Event::Define(Define::Wait(WaitId(0), Wait { text })));
+    let waiting = Sample { state: State::Waiting(WaitId(0)), ..made::sample(track, None, 0, 5_000_000) };
+    made.look(vec![waiting]);
+    made.look(vec![made::sample(track, None, 5_000_000, 7_000_000)]);
+    let recording = made::recording(made::meta(), &made.events);
+    assert_eq!(folded(&recording, &ViewOptions::default()), ["<no Python frame> 2"]);
+    let idle = ViewOptions { idle: true, ..ViewOptions::default() };
+    assert_eq!(folded(&recording, &idle), ["<no Python frame> 7"]);
+}
+
+#[test]
+fn several_processes_stand_at_the_roots() {
+    let mut made = made::Maker::default();
+    let file = made.file("a.py", FileKind::Own);
+    let frame = made.python("f", None, file, 1, 1);
+    let stack = made.stack(None, frame);
+    for pid in [10, 20] {
+        let process = made.process(pid, "python a.py");
+        let track = made.thread(process, pid, Some("x"), true);
+        made.look(vec![made::sample(track, Some(stack), 0, u64::from(pid) * 1_000_000)]);
+    }
+    let recording = made::recording(made::meta(), &made.events);
+    let expected = ["process 10: python a.py > f (a.py:1) 10", "process 20: python a.py > f (a.py:1) 20"];
+    assert_eq!(folded(&recording, &ViewOptions::default()), expected);
+}
+
+/// A recording of one thread: each stack of functions, outermost first, for a millisecond.
+fn of_stacks(stacks: &[&[&str]]) -> Recording {
+    let mut made = made::Maker::default();
+    let process = made.process(1, "python");
+    let track = made.thread(process, 1, None, true);
+    let file = made.file("a.py", FileKind::Own);
+    let mut frames = std::collections::HashMap::new();
+    for (n, names) in (0..).zip(stacks) {
+        let mut stack = None;
+        for name in *names {
+            let frame = *frames.entry(*name).or_insert_with(|| made.python(name, None, file, 1, 1));
+            stack = Some(made.stack(stack, frame));
+        }
+        made.look(vec![made::sample(track, stack, n * 1_000_000, (n + 1) * 1_000_000)]);
+    }
+    made::recording(made::meta(), &made.events)
+}
+
+#[test]
+fn a_function_that_calls_itself_counts_once_in_its_total() {
+    let recording =
+        of_stacks(&[&["main", "fact", "fact", "fact"], &["main", "fact", "mul", "fact"], &["main"]]);
+    let options = ViewOptions::default();
+    let view = View::new(&recording, &options).unwrap();
+    let top: Vec<_> = Tree::of(&view)
+        .top(&view)
+        .iter()
+        .map(|total| {
+            (view.row(total.row).unwrap().name.clone(), total.own / 1_000_000, total.total / 1_000_000)
+        })
+        .collect();
+    let expected =
+        [("fact", 2, 2), ("main", 1, 3), ("mul", 0, 1)].map(|(name, own, all)| (name.to_owned(), own, all));
+    assert_eq!(top, expected);
+}
+
+#[test]
+fn recursion_collapses_where_it_is_asked_for() {
+    let recording = of_stacks(&[&["main", "fact", "fact", "fact"], &["main", "fact", "mul", "fact"]]);
+    let options = ViewOptions { collapse_recursion: true, no_line_numbers: true, ..ViewOptions::default() };
+    let expected = ["main (a.py) > fact (a.py) 1", "main (a.py) > fact (a.py) > mul (a.py) > fact (a.py) 1"];
+    assert_eq!(folded(&recording, &options), expected);
+}
+
+#[test]
+fn a_stack_ten_thousand_frames_deep_is_no_deeper_for_us() {
+    let deep = vec!["down"; 10_000];
+    let recording = of_stacks(&[&deep, &deep]);
+    let options = ViewOptions::default();
+    let view = View::new(&recording, &options).unwrap();
+    let tree = Tree::of(&view);
+    assert_eq!(tree.branches().len(), 10_000);
+    assert_eq!(tree.top(&view)[0].total, 2_000_000);
+    for format in pitviper::format::FORMATS {
+        (format.write)(&view, &mut Vec::new()).unwrap();
+    }
+}
