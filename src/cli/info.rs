@@ -1,5 +1,6 @@
 //! `info`: what a recording holds, who made it, and how good it is.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -115,11 +116,14 @@ fn tell(recording: &Recording) -> Told<'_> {
         interpreter: track.interpreter,
         samples: recording.samples_of(id).iter().map(|sample| u64::from(sample.count)).sum(),
     });
-    let troubles = recording.troubles.iter().map(|trouble| ToldTrouble {
-        kind: kind_name(trouble.kind),
-        count: trouble.count,
-        text: trouble.text.map(|text| recording.string(text)),
-    });
+    let mut troubles: BTreeMap<(TroubleKind, Option<&str>), u64> = BTreeMap::new();
+    for trouble in &recording.troubles {
+        let count =
+            troubles.entry((trouble.kind, trouble.text.map(|text| recording.string(text)))).or_default();
+        *count = count.saturating_add(trouble.count);
+    }
+    let troubles =
+        troubles.into_iter().map(|((kind, text), count)| ToldTrouble { kind: kind_name(kind), count, text });
     Told {
         meta: &recording.meta,
         ended: recording.ended,
