@@ -295,6 +295,16 @@ fn what_the_kernel_decides_is_what_doctor_says() {
     doctor(&[], &closed, None);
 }
 
+#[test]
+fn a_process_that_is_not_there_is_refused_by_nobody() {
+    let output = Command::new(env!("CARGO_BIN_EXE_pitviper"))
+        .args(["doctor", "--pid", "4194303"])
+        .output()
+        .expect("it runs");
+    assert_eq!(output.status.code(), Some(3), "{}", String::from_utf8_lossy(&output.stdout));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("there is no process 4194303"));
+}
+
 fn as_nobody(before: &str) -> Target {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).args(&any_python().command);

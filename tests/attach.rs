@@ -1,19 +1,17 @@
-//! Attaching to live processes: shares of time, equal exports, ends of every kind, and what survives them.
+//! Attaching to live processes: equal exports, ends of every kind, and what survives them.
 
 mod support;
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use pitviper::model::Quality;
-use pitviper::recording::{self, By, Recording, View, ViewOptions, tree::Tree};
+use pitviper::recording::{self, Recording};
 use support::{Target, pitviper, python, pythons, start};
 
 const SHARES: &str = include_str!("programs/shares.py");
 const SHOP: &str = include_str!("programs/shop.py");
-
-/// The Pythons on which a test may take ten seconds; on the others it takes two.
-const LONG: &[&str] = &["2.7", "3.8", "3.11", "3.13", "3.13t", "3.15-debian"];
 
 /// Runs `attach` on a target and returns what it said.
 #[track_caller]
@@ -27,49 +25,6 @@ fn attach(target: &Target, options: &[&str]) -> String {
 
 fn open(path: &Path) -> Recording {
     recording::open(path).expect("the recording opens")
-}
-
-/// What each function of a recording spent itself, as a share of all time.
-fn shares(recording: &Recording) -> Vec<(String, f64)> {
-    let options = ViewOptions { by: By::Function, ..ViewOptions::default() };
-    let view = View::new(recording, &options).expect("a view");
-    let tree = Tree::of(&view);
-    let all = tree.total() as f64;
-    let top = tree.top(&view);
-    top.iter().map(|t| (view.row(t.row).expect("a row").name.clone(), t.own as f64 / all)).collect()
-}
-
-/// What the program says that its functions have spent so far, in nanoseconds.
-fn spent(target: &mut Target) -> Vec<f64> {
-    target.tell("how much?");
-    target.line().split(' ').map(|number| number.parse().expect("a number")).collect()
-}
-
-#[test]
-fn shares_of_time_are_those_that_the_program_measured_itself() {
-    let dir = tempfile::tempdir().unwrap();
-    for python in pythons() {
-        // The bounds are several standard deviations of so many samples of a share of 0.7: 6 and 5.
-        let (seconds, bound) = if LONG.contains(&python.name.as_str()) { (10, 0.03) } else { (2, 0.05) };
-        let file = dir.path().join(format!("{}.pit", python.name));
-        let mut target = start(python, SHARES);
-        let before = spent(&mut target);
-        attach(&target, &["-q", "-r", "1khz", "-d", &seconds.to_string(), "-o", file.to_str().unwrap()]);
-        let after = spent(&mut target);
-        let spent: Vec<f64> = after.iter().zip(before).map(|(after, before)| after - before).collect();
-        let all: f64 = spent.iter().sum();
-
-        let recording = open(&file);
-        let samples: u64 = recording.samples.iter().flatten().map(|sample| u64::from(sample.count)).sum();
-        let missed = recording.meta.achieved.as_ref().expect("it has ended").missed;
-        println!("{}: {samples} samples, {missed} missed", python.name);
-        let seen = shares(&recording);
-        for (name, spent) in ["much", "some", "little"].iter().zip(spent) {
-            let seen = seen.iter().find(|(function, _)| function == name).map_or(0.0, |(_, share)| *share);
-            let off = (seen - spent / all).abs();
-            assert!(off < bound, "{}: {name} spent {:.3}, seen {seen:.3}", python.name, spent / all);
-        }
-    }
 }
 
 #[test]
@@ -140,12 +95,13 @@ fn after_kill_9_the_recording_opens_and_has_lost_its_last_block_at_most() {
     wait_for_samples(&file);
     recording.kill().unwrap();
     recording.wait().unwrap();
+    let killed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
     let recording = open(&file);
     assert!(!recording.ended);
     let last = recording.samples.iter().flatten().map(|sample| sample.until.0).max().unwrap();
-    let samples: u64 = recording.samples.iter().flatten().map(|sample| u64::from(sample.count)).sum();
-    // A block holds a second at most: what was seen up to the last whole one is there.
-    assert!(samples as f64 > last as f64 / 1e9 * 500.0, "{samples} samples up to {last} ns");
+    let lost = killed - recording.meta.started_unix_ns - last;
+    // A block holds a second at most; the other one is for a machine that was busy meanwhile.
+    assert!(lost < 2_000_000_000, "the last {lost} ns are lost");
     let export = pitviper(&["export", file.to_str().unwrap(), "-f", "folded"]);
     assert!(export.status.success() && !export.stdout.is_empty());
 }

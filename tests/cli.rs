@@ -137,10 +137,10 @@ fn a_command_line_that_makes_no_sense_is_refused_before_anything_is_touched() {
     check(&["attach", "--pid", "1", "--rate", "often"], 2, "`1khz`", None);
     check(&["attach", "--pid", "0"], 2, "want a process id", None);
     check(&["attach", "--pid", "1", "--duration", "1 year"], 2, "`200ms`", None);
-    check(&["attach", "--pid", "1", "-o", "x.png"], 2, ".svg", None);
+    check(&["attach", "--pid", "1", "-o", "x.png"], 2, ".svg", Some("flamegraph"));
     check(&["attach", "--pid", "1", "-f", "png", "-o", "x"], 2, "flamegraph", None);
     check(&["attach", "--pid", "1", "-o", "x.firefox.json"], 2, "not yet", None);
-    check(&["attach", "--pid", "1", "-f", "svg", "-o", "a", "-o", "b"], 2, "-f", None);
+    check(&["attach", "--pid", "1", "-f", "svg", "-o", "a", "-o", "b"], 2, "one --format", Some("-o a.svg"));
 }
 
 #[test]
@@ -169,13 +169,10 @@ fn a_target_that_ends_before_the_first_sample_leaves_nothing_and_says_so() {
 #[test]
 fn a_full_disk_is_said_and_the_rest_is_still_told() {
     let Some(python) = python("3.11") else { return };
-    let dir = tempfile::tempdir().unwrap();
-    let full = dir.path().join("full.pit");
-    std::os::unix::fs::symlink("/dev/full", &full).unwrap();
     let target = start(python, PARK);
     let pid = target.pid().to_string();
     check(
-        &["attach", "--pid", &pid, "-d", "0.3", "-o", full.to_str().unwrap()],
+        &["attach", "--pid", &pid, "-d", "0.3", "-f", "pit", "-o", "/dev/full"],
         1,
         "No space left on device",
         None,
@@ -188,8 +185,8 @@ fn a_recording_that_is_none_or_is_cut_short_is_said_to_be() {
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     check(&["info", &path("nothing.pit")], 1, "nothing.pit", None);
     std::fs::write(path("text.pit"), "this is no recording").unwrap();
-    check(&["info", &path("text.pit")], 1, "text.pit", None);
-    check(&["export", &path("text.pit"), "-f", "folded"], 1, "text.pit", None);
+    check(&["info", &path("text.pit")], 1, "not a recording", Some("pitviper attach"));
+    check(&["export", &path("text.pit"), "-f", "folded"], 1, "not a recording", Some("pitviper attach"));
 
     let Some(python) = python("3.11") else { return };
     let target = start(python, PARK);

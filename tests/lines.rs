@@ -36,7 +36,8 @@ fn every_instruction_stands_where_its_interpreter_says() {
             assert!(lines.fits(&table, length), "{}: {line}", python.name);
             let ends = ranges.iter().skip(1).map(|range| range.0).chain([length as i64]);
             for ((from, line, end_line, column, end_column), end) in ranges.iter().zip(ends) {
-                let expected = Position { line: *line, end_line: *end_line, column: *column, end_column: *end_column };
+                let expected =
+                    Position { line: *line, end_line: *end_line, column: *column, end_column: *end_column };
                 for offset in [*from, end - 1] {
                     let found = lines.position(&table, first, offset);
                     assert_eq!(found, expected, "{}: offset {offset} of {table:?}", python.name);
@@ -46,6 +47,6 @@ fn every_instruction_stands_where_its_interpreter_says() {
             codes += 1;
         }
         println!("{}: {checked} places in {codes} code objects", python.name);
-        assert!(codes > 300, "{}: only {codes}", python.name);
+        assert!(codes > 100, "{}: only {codes}", python.name);
     }
 }

@@ -21,6 +21,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Where a crate may be named: prefixes of paths below `src/`. `model` may name no crate at all.
 const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("nix", &["memory/", "target/"]),
+    ("rustix", &["memory/", "target/"]),
     ("remoteprocess", &["memory/", "target/", "native/"]),
     ("gimli", &["native/", "target/elf", "layout/derive"]),
     ("object", &["native/", "target/elf", "layout/derive"]),

@@ -93,12 +93,19 @@ impl<'a> Plan<'a> {
             return Ok(self.outputs.clone());
         }
         let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
-        output::plan(&[PathBuf::from(format!("pitviper-{pid}-{now}{extension}"))], self.observe.format.as_deref())
+        output::plan(
+            &[PathBuf::from(format!("pitviper-{pid}-{now}{extension}"))],
+            self.observe.format.as_deref(),
+        )
     }
 }
 
 /// Waits until a child has an interpreter that can be read; `None` when it has ended before.
-fn wait_for_python(context: &Context, child: &mut Child, signals: &Signals) -> anyhow::Result<Option<Opened>> {
+fn wait_for_python(
+    context: &Context,
+    child: &mut Child,
+    signals: &Signals,
+) -> anyhow::Result<Option<Opened>> {
     let mut patience = FIRST_PATIENCE;
     loop {
         let error = match context.open(child.pid()) {
@@ -113,7 +120,10 @@ fn wait_for_python(context: &Context, child: &mut Child, signals: &Signals) -> a
             Some(LocateError::NotPython { .. } | LocateError::NotInitialised { .. }) => true,
             Some(LocateError::NothingHolds { .. } | LocateError::NoVersion { .. }) => true,
             Some(LocateError::Process(ProcessError::Gone { .. })) => true,
-            _ => matches!(error.downcast_ref::<ProcessError>(), Some(ProcessError::Zombie { .. } | ProcessError::Gone { .. })),
+            _ => matches!(
+                error.downcast_ref::<ProcessError>(),
+                Some(ProcessError::Zombie { .. } | ProcessError::Gone { .. })
+            ),
         };
         if !may_come {
             return Err(error);

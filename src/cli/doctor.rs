@@ -22,15 +22,18 @@ pub struct Advice {
 /// Prints each check with its verdict, for every process that was named.
 pub fn doctor(context: &Context, args: &args::Doctor) -> anyhow::Result<Exit> {
     let mut out = io::stdout().lock();
-    let mut good = true;
     if args.target.pid.is_empty() && args.target.name.is_none() {
-        good &= run(&context.proc, None, &mut out)?;
-    } else {
-        for pid in context.pids(&args.target)? {
-            good &= run(&context.proc, Some(pid), &mut out)?;
+        let good = run(&context.proc, None, &mut out)?;
+        return Ok(if good { Exit::Done } else { Exit::Permission });
+    }
+    let mut exit = Exit::Done;
+    for pid in context.pids(&args.target)? {
+        if !run(&context.proc, Some(pid), &mut out)? {
+            // What is not there is refused by nobody.
+            exit = if Process::open(&context.proc, pid).is_ok() { Exit::Permission } else { Exit::Gone };
         }
     }
-    Ok(if good { Exit::Done } else { Exit::Permission })
+    Ok(exit)
 }
 
 /// Prints each check with its verdict and what mends it; whether the process can be read, or any could.

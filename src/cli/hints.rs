@@ -2,8 +2,8 @@
 
 use super::failure::{Exit, Failure};
 use crate::layout::Missing;
-use crate::target::{Proc, ProcessError};
 use crate::target::locate::LocateError;
+use crate::target::{Proc, ProcessError};
 
 /// What the user is told of an error.
 pub fn explain(error: &anyhow::Error) -> Failure {

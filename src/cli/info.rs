@@ -116,14 +116,16 @@ fn tell(recording: &Recording) -> Told<'_> {
         interpreter: track.interpreter,
         samples: recording.samples_of(id).iter().map(|sample| u64::from(sample.count)).sum(),
     });
-    let mut troubles: BTreeMap<(TroubleKind, Option<&str>), u64> = BTreeMap::new();
+    let mut troubles: BTreeMap<_, u64> = BTreeMap::new();
     for trouble in &recording.troubles {
-        let count =
-            troubles.entry((trouble.kind, trouble.text.map(|text| recording.string(text)))).or_default();
+        let count = troubles.entry((trouble.kind, trouble.text)).or_default();
         *count = count.saturating_add(trouble.count);
     }
-    let troubles =
-        troubles.into_iter().map(|((kind, text), count)| ToldTrouble { kind: kind_name(kind), count, text });
+    let troubles = troubles.into_iter().map(|((kind, text), count)| ToldTrouble {
+        kind: kind_name(kind),
+        count,
+        text: text.map(|text| recording.string(text)),
+    });
     Told {
         meta: &recording.meta,
         ended: recording.ended,

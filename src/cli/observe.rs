@@ -139,14 +139,27 @@ pub fn observe(
     if failure.is_none() {
         failure = recorder.finish(&meta).err();
     }
+    let written = finish(context, &spool, meta, view, outputs);
+    match failure {
+        // What could be written was; what kept the rest from it is what matters.
+        Some(error) => Err(anyhow::Error::new(error).context(spool.writing())),
+        None => written.map(|()| Exit::Done),
+    }
+}
+
+/// Reads a recording back that has come to its end, writes its exports, and says how it went.
+fn finish(
+    context: &Context,
+    spool: &Spool,
+    meta: Meta,
+    view: &ViewOptions,
+    outputs: &[Output],
+) -> anyhow::Result<()> {
     let mut recording = spool.read()?;
     recording.meta = meta;
-    let files = write_all(context, &recording, view, outputs);
+    let written = write_all(context, &recording, view, outputs);
     summary::print(context, &recording, view, outputs)?;
-    if let Some(error) = failure {
-        return Err(anyhow::Error::new(error).context(spool.writing()));
-    }
-    files.map(|()| Exit::Done)
+    written
 }
 
 /// Waits for a child that is no longer sampled.
@@ -260,7 +273,8 @@ impl Spool {
     /// Opens the recording under the name that was asked for, else one that has no name.
     fn open(outputs: &[Output]) -> anyhow::Result<Spool> {
         let Some(name) = outputs.iter().find_map(Output::recording) else {
-            let file = tempfile::tempfile().context("making room for the recording in the temporary directory")?;
+            let file =
+                tempfile::tempfile().context("making room for the recording in the temporary directory")?;
             return Ok(Spool { file, name: None });
         };
         let file = output::create(name).with_context(|| format!("creating {}", name.display()))?;

@@ -95,10 +95,22 @@ fn summary(recording: &Recording, view: &View<'_>, outputs: &[Output]) -> Summar
     }
 }
 
-fn write(recording: &Recording, summary: &Summary, outputs: &[Output], out: &mut impl Write) -> io::Result<()> {
+fn write(
+    recording: &Recording,
+    summary: &Summary,
+    outputs: &[Output],
+    out: &mut impl Write,
+) -> io::Result<()> {
     let account = Account::of(recording);
-    let rate = |rate: Option<f64>| rate.map_or_else(|| "as many as can be".to_owned(), |rate| format!("{rate:.1}"));
-    writeln!(out, "{} samples of {} threads in {}", account.samples, recording.tracks.len(), account.duration)?;
+    let rate =
+        |rate: Option<f64>| rate.map_or_else(|| "as many as can be".to_owned(), |rate| format!("{rate:.1}"));
+    writeln!(
+        out,
+        "{} samples of {} threads in {}",
+        account.samples,
+        recording.tracks.len(),
+        account.duration
+    )?;
     writeln!(
         out,
         "{} looks a second ({} asked), {} missed, {} errors, {} partial stacks ({:.2} %)",
@@ -115,7 +127,8 @@ fn write(recording: &Recording, summary: &Summary, outputs: &[Output], out: &mut
     if !summary.top.is_empty() {
         writeln!(out, "\n    own   total  function")?;
         for row in &summary.top {
-            let file = row.file.as_deref().map(|file| format!(" ({})", plain::line(file))).unwrap_or_default();
+            let file =
+                row.file.as_deref().map(|file| format!(" ({})", plain::line(file))).unwrap_or_default();
             let (own, total) = (row.own * 100.0, row.total * 100.0);
             writeln!(out, "{own:5.1} % {total:5.1} %  {}{file}", plain::line(&row.function))?;
         }

@@ -11,6 +11,8 @@ use super::object::Objects;
 const DICT_BEFORE: u64 = 24;
 /// Where 3.11 keeps the values, counted likewise (`_PyObject_ValuesPointer`).
 const VALUES_BEFORE: u64 = 32;
+/// The most attributes that an instance has that is looked at.
+const MAX_ATTRIBUTES: u64 = 1 << 10;
 /// An instance longer than this is none.
 const MAX_INSTANCE: u64 = 1 << 30;
 
@@ -99,7 +101,7 @@ impl Attributes {
         let class = self.objects.type_of(memory, object)?;
         let flags = self.objects.flags(memory, class)?;
         let dict_or_nothing = |dict: Addr| match dict.non_null() {
-            Some(dict) => self.dicts.pairs(memory, dict),
+            Some(dict) => self.dicts.pairs(memory, dict, MAX_ATTRIBUTES),
             None => Ok(Vec::new()),
         };
         if !flags.bit(self.managed_bit) {
@@ -123,7 +125,8 @@ impl Attributes {
         };
         let (Some(values), Some(keys)) = (values, self.types.ht_cached_keys) else { return Ok(Vec::new()) };
         let Some(keys) = keys.read(memory, class)?.non_null() else { return Ok(Vec::new()) };
-        self.dicts.table(memory, keys, Some(values.plus(self.values.values.unwrap_or(0) as u64)))
+        let values = values.plus(self.values.values.unwrap_or(0) as u64);
+        self.dicts.table(memory, keys, Some(values), MAX_ATTRIBUTES)
     }
 
     /// The dictionary at `tp_dictoffset`, which counts from the end where it is below 0 (`_PyObject_GetDictPtr`,

@@ -6,8 +6,8 @@ use crate::memory::{Addr, Memory, Word};
 use super::Unread;
 use super::text::Text;
 
-/// The most entries that are read of one dictionary.
-const MAX_ENTRIES: u64 = 1 << 18;
+/// The longest entry that a layout may have, in bytes.
+const MAX_ENTRY: usize = 64;
 
 fields! {
     /// `PyDictObject` of Python 2, Include/dictobject.h: an open table of entries.
@@ -89,9 +89,9 @@ impl Dicts {
         Ok(Dicts { kind, entry: Entry::bind(layout)?, text: Text::bind(layout)? })
     }
 
-    /// The value under a key that is a string.
-    pub fn get(&self, memory: &dyn Memory, dict: Addr, key: &str) -> Result<Option<Addr>, Unread> {
-        Ok(self.find(memory, &self.pairs(memory, dict)?, key))
+    /// The value under a key that is a string; a dictionary of more than `most` entries is refused.
+    pub fn get(&self, memory: &dyn Memory, dict: Addr, key: &str, most: u64) -> Result<Option<Addr>, Unread> {
+        Ok(self.find(memory, &self.pairs(memory, dict, most)?, key))
     }
 
     /// The value under a key that is a string, among pairs that were read before.
@@ -99,23 +99,34 @@ impl Dicts {
         pairs.iter().find(|(name, _)| self.text.is(memory, *name, key)).map(|(_, value)| *value)
     }
 
-    /// Everything in a dictionary.
-    pub fn pairs(&self, memory: &dyn Memory, dict: Addr) -> Result<Vec<Pair>, Unread> {
+    /// Everything in a dictionary; one of more than `most` entries is refused.
+    pub fn pairs(&self, memory: &dyn Memory, dict: Addr, most: u64) -> Result<Vec<Pair>, Unread> {
         match &self.kind {
             Kind::Open(open) => {
                 let slots = open.mask.read(memory, dict)?.wrapping_add(1);
-                Ok(self.entry.pairs(memory, open.table.read(memory, dict)?, slots)?.filter(whole).collect())
+                Ok(self
+                    .entry
+                    .pairs(memory, open.table.read(memory, dict)?, slots, most)?
+                    .filter(whole)
+                    .collect())
             }
             Kind::Compact { dict: compact, values, .. } => {
                 let array = compact.values.read(memory, dict)?.non_null();
-                self.table(memory, compact.keys.read(memory, dict)?, array.map(|at| at.plus(*values as u64)))
+                let array = array.map(|at| at.plus(*values as u64));
+                self.table(memory, compact.keys.read(memory, dict)?, array, most)
             }
         }
     }
 
     /// Everything under a table of keys. The values stand beside the keys, or in an array of their own where many
-    /// dictionaries or instances share the keys.
-    pub fn table(&self, memory: &dyn Memory, keys: Addr, array: Option<Addr>) -> Result<Vec<Pair>, Unread> {
+    /// dictionaries or instances share the keys. A table of more than `most` entries is refused.
+    pub fn table(
+        &self,
+        memory: &dyn Memory,
+        keys: Addr,
+        array: Option<Addr>,
+        most: u64,
+    ) -> Result<Vec<Pair>, Unread> {
         let Kind::Compact { keys: fields, .. } = &self.kind else {
             return Err(Unread::Garbage("a table of keys"));
         };
@@ -136,7 +147,7 @@ impl Dicts {
             _ => self.entry,
         };
         let entries = fields.nentries.read(memory, keys)?;
-        let pairs = entry.pairs(memory, table, entries)?;
+        let pairs = entry.pairs(memory, table, entries, most)?;
         let Some(array) = array else { return Ok(pairs.filter(whole).collect()) };
         let values = memory.bytes(array, entries as usize * Addr::SIZE)?;
         let values = values.chunks_exact(Addr::SIZE).map(Addr::from_bytes);
@@ -151,8 +162,9 @@ impl Entry {
         memory: &dyn Memory,
         table: Addr,
         entries: u64,
+        most: u64,
     ) -> Result<impl Iterator<Item = Pair>, Unread> {
-        if entries > MAX_ENTRIES || self.entry_size < self.span {
+        if entries > most || self.entry_size < self.span || self.entry_size > MAX_ENTRY {
             return Err(Unread::Garbage("a dictionary of a bearable size"));
         }
         let bytes = memory.bytes(table, entries as usize * self.entry_size)?;

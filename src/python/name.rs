@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::layout::{Field, Layout, Missing, fields};
 use crate::memory::{Addr, Memory};
@@ -18,6 +18,9 @@ use super::thread::State;
 const REFRESH: u64 = 512;
 /// The longest pause, in looks, before a thread without a name is looked up again.
 const MAX_PAUSE: u64 = 256;
+
+/// The most modules, names in a module or threads that are searched.
+const MAX_ENTRIES: u64 = 1 << 18;
 
 fields! {
     /// `PyInterpreterState`, Include/internal/pycore_interp.h (Include/pystate.h before 3.8).
@@ -104,7 +107,7 @@ impl Names {
         if !due {
             return;
         }
-        let names = self.read(memory, interpreter).unwrap_or_default();
+        let names = self.read(memory, interpreter, states).unwrap_or_default();
         for state in states {
             let Some(known) = self.known.get_mut(&key(state)) else { continue };
             if let Some(name) = names.get(&state.thread) {
@@ -124,18 +127,27 @@ impl Names {
         self.known.get(&key(state))?.name.clone()
     }
 
-    /// `sys.modules['threading']._active`, as far as it can be read: the names by `threading.get_ident()`.
-    fn read(&self, memory: &dyn Memory, interpreter: Addr) -> Result<FxHashMap<u64, String>, Unread> {
+    /// What `sys.modules['threading']._active` calls those threads, as far as it can be read, by `threading.get_ident()`.
+    fn read(
+        &self,
+        memory: &dyn Memory,
+        interpreter: Addr,
+        states: &[State],
+    ) -> Result<FxHashMap<u64, String>, Unread> {
+        let wanted: FxHashSet<u64> = states.iter().map(|state| state.thread).collect();
         let mut names = FxHashMap::default();
         let modules = self.interpreter.modules.read(memory, interpreter)?;
-        let Some(threading) = self.dicts.get(memory, modules, "threading")? else { return Ok(names) };
+        let Some(threading) = self.dicts.get(memory, modules, "threading", MAX_ENTRIES)? else {
+            return Ok(names);
+        };
         let globals = self.module.dict.read(memory, threading)?;
-        let Some(active) = self.dicts.get(memory, globals, "_active")? else { return Ok(names) };
-        for (ident, thread) in self.dicts.pairs(memory, active)? {
-            let Ok(ident) = self.objects.int(memory, ident) else { continue };
-            let Ok(Some(name)) = self.attributes.get(memory, thread, &self.attribute) else { continue };
-            let Ok(name) = self.text.read(memory, name) else { continue };
-            names.insert(ident.cast_unsigned(), name);
+        let Some(active) = self.dicts.get(memory, globals, "_active", MAX_ENTRIES)? else { return Ok(names) };
+        for (ident, thread) in self.dicts.pairs(memory, active, MAX_ENTRIES)? {
+            let Ok(ident) = self.objects.int(memory, ident).map(i64::cast_unsigned) else { continue };
+            if wanted.contains(&ident) && !names.contains_key(&ident) {
+                let name = self.attributes.get(memory, thread, &self.attribute).ok().flatten();
+                names.extend(name.and_then(|name| Some((ident, self.text.read(memory, name).ok()?))));
+            }
         }
         Ok(names)
     }

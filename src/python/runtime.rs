@@ -15,7 +15,9 @@ use super::name::Names;
 use super::thread::{Pthreads, State, Threads};
 
 /// The most interpreters of one process that are read.
-const MAX_INTERPRETERS: usize = 1024;
+const MAX_INTERPRETERS: usize = 256;
+/// When all threads together have more frames than this, the rest of the threads is not read.
+const MAX_FRAMES_IN_ALL: usize = 1 << 20;
 /// How often a stack is read in one look until it is believed.
 const WALKS: u32 = 32;
 
@@ -182,6 +184,10 @@ impl Python {
         self.pthreads.learn(memory, states.iter().map(|state| state.thread), tasks);
         for state in &states {
             let start = look.frames.len();
+            if start > MAX_FRAMES_IN_ALL {
+                look.missing = Some(Torn::TooDeep);
+                break;
+            }
             let (torn, retried) = self.stack(memory, state.at, &mut look.frames);
             // Asked as late as the stack is read, so that both speak of the same moment as nearly as they can.
             let holds_gil = self.gil.holder(memory, interpreter).is(state);

@@ -129,18 +129,6 @@ pub enum LocateError {
     },
 }
 
-impl LocateError {
-    /// Whether a process that has just been started may still become a Python that is found.
-    pub fn early(&self) -> bool {
-        matches!(
-            self,
-            LocateError::NotPython { .. }
-                | LocateError::NotInitialised { .. }
-                | LocateError::NoVersion { .. }
-        )
-    }
-}
-
 /// The symbols that CPython exports and that readers ask for; not every version has each.
 pub const EXPORTED: &[&str] = &[
     "_PyRuntime",

@@ -347,7 +347,7 @@ mod tests {
                     random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let at = (random >> 33) as usize;
                 // The headers more often than what follows.
-                let at = if at % 2 == 0 { at % 1024 } else { at % bytes.len() };
+                let at = if at.is_multiple_of(2) { at % 1024 } else { at % bytes.len() };
                 bytes[at] = (random >> 20) as u8;
             }
             let mut tape = Tape::default();
