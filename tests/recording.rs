@@ -116,7 +116,7 @@ fn a_file_cut_anywhere_opens_with_all_that_stands_before_the_cut() {
 
 #[test]
 fn a_flipped_bit_is_noticed_wherever_it_is() {
-    let events = made::by_chance(3, 60);
+    let events = made::by_chance(3, 25);
     let whole = tables(&events);
     for codec in [Codec::Zstd, Codec::Stored] {
         let bytes = file(&events, codec);
@@ -366,7 +366,7 @@ fn weigh(looks: usize, hz: f64, threads: u32) -> (f64, usize, f64) {
 
 #[test]
 fn a_sample_takes_few_bytes() {
-    for (looks, threads, most) in [(200_000, 1, 5.0), (50_000, 4, 2.5)] {
+    for (looks, threads, most) in [(60_000, 1, 5.0), (15_000, 4, 2.5)] {
         let (bytes, stacks, pace) = weigh(looks, 10_000.0, threads);
         println!(
             "{threads} threads: {bytes:.2} bytes a sample ({stacks} stacks), {pace:.0} samples/s unoptimised"

@@ -4,7 +4,7 @@ mod made;
 
 use pitviper::model::*;
 use pitviper::recording::tree::Tree;
-use pitviper::recording::{By, Metric, Mode, Recording, View, ViewError, ViewOptions};
+use pitviper::recording::{By, Metric, Mode, Recording, View, ViewOptions};
 
 /// The folded stacks of a view, in whole milliseconds or samples.
 fn folded(recording: &Recording, options: &ViewOptions) -> Vec<String> {
@@ -155,11 +155,17 @@ fn what_is_for_later_and_what_makes_no_sense_is_said() {
         ViewOptions { from_ns: Some(2_000_000_000), to_ns: Some(1_000_000_000), ..default() },
         "the span of time ends at 1.00 s and begins at 2.00 s",
     );
-    let bad = ViewOptions { exclude: vec!["(".into()], ..default() };
-    assert!(matches!(
-        View::new(&Recording::default(), &bad),
-        Err(ViewError::Pattern { option: "--exclude", .. })
-    ));
+    let bad = |pattern: &str| ViewOptions { exclude: vec!["fine".into(), pattern.into()], ..default() };
+    check(bad("ab("), "the pattern of --exclude does not compile at character 3: unclosed group");
+    check(
+        bad("größe[z-a]"),
+        "the pattern of --exclude does not compile at character 7: \
+        invalid character class range, the start must be <= the end",
+    );
+    check(
+        bad("a{99999}{99999}"),
+        "the pattern of --exclude does not compile: Compiled regex exceeds size limit of 10485760 bytes.",
+    );
 }
 
 #[test]
