@@ -202,7 +202,11 @@ impl Sampler {
             cpu: None,
             state: State::Unknown,
             flags: Flags { holds_gil: thread.holds_gil, ..Flags::default() },
-            quality: thread.torn.map_or(Quality::Whole, Quality::BaseMissing),
+            quality: match thread.torn {
+                Some(torn) => Quality::BaseMissing(torn),
+                None if thread.retried => Quality::Retried,
+                None => Quality::Whole,
+            },
         }
     }
 

@@ -13,6 +13,7 @@ import sys
 import threading
 
 NEW = sys.version_info >= (3,)
+ONLY = None  # or the names of the cases that are wanted
 gate = threading.Lock()
 gate.acquire()
 
@@ -224,6 +225,8 @@ def clerk():
 
 sys.setrecursionlimit(2000)
 for case_name, case in CASES:
+    if ONLY is not None and case_name not in ONLY:
+        continue
     if not NEW:
         case_name = case_name.encode("utf-8")
     worker = threading.Thread(target=case, name=case_name)
