@@ -1,4 +1,5 @@
 //! Formats: what they say of a hand-made recording, and that those who read them accept whatever we write.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod made;
 

@@ -14,7 +14,10 @@ use crate::recording::view::Row;
 pub fn write(view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     if view.total() == u64::MAX {
         // Sums stop there; inferno's would run over.
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the weights of this recording are too large to draw"));
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the weights of this recording are too large to draw",
+        ));
     }
     let mut lines = Vec::new();
     folded::write(view, &mut lines)?;
