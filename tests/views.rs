@@ -1,4 +1,5 @@
 //! Looking at a recording: filters, names, spans of time and sums.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod made;
 

@@ -53,7 +53,7 @@ pub fn whose(kind: FileKind, path: &str) -> FileKind {
     }
 }
 
-/// What a track is called: `name (tid 123)`.
+/// What a track is called: `name (tid 123)`, and `name (tid 123, pid 45)` where there are several processes.
 pub fn track(recording: &Recording, id: TrackId) -> String {
     let Some(track) = recording.track(id) else { return String::new() };
     let name = track.name.map_or("", |name| recording.string(name));
@@ -62,9 +62,13 @@ pub fn track(recording: &Recording, id: TrackId) -> String {
         "" => "thread",
         name => name,
     };
-    match track.native {
-        Some(tid) => format!("{name} (tid {tid})"),
-        None => format!("{name} (thread {:#x})", track.thread),
+    let id = match track.native {
+        Some(tid) => format!("tid {tid}"),
+        None => format!("thread {:#x}", track.thread),
+    };
+    match recording.process(track.process) {
+        Some(process) if recording.processes.len() > 1 => format!("{name} ({id}, pid {})", process.pid),
+        _ => format!("{name} ({id})"),
     }
 }
 
