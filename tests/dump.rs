@@ -170,14 +170,14 @@ fn a_busy_loop_holds_the_gil_and_a_sleeper_does_not() {
     for python in pythons() {
         let (target, _, _dir) = start_as(python, "busy.py", &(program.to_owned() + PARK));
         let mut held: BTreeMap<String, u32> = BTreeMap::new();
-        for _ in 0..20 {
+        for _ in 0..8 {
             let dump = dump(target.pid());
             for thread in threads(&dump).iter().filter(|t| t["holds_gil"] == true) {
                 *held.entry(thread["name"].as_str().unwrap().to_owned()).or_default() += 1;
             }
         }
         // The busy thread lets go of the GIL only for moments.
-        assert!(held.get("busy").is_some_and(|count| *count >= 15), "{}: {held:?}", python.name);
+        assert!(held.get("busy").is_some_and(|count| *count >= 5), "{}: {held:?}", python.name);
         assert_eq!(held.get("MainThread"), None, "{}", python.name);
     }
 }
