@@ -88,9 +88,9 @@ fn frames_are_grouped_by_function_or_file_and_lose_their_lines() {
     check(
         ViewOptions { no_line_numbers: true, full_filenames: true, ..main_thread() },
         &[
-            "<module> (/srv/app.py) 10",
-            "<module> (/srv/app.py) > Shop.serve (/srv/app.py) 40",
-            "<module> (/srv/app.py) > Shop.serve (/srv/app.py) > \
+            "<module> (/srv/shop/app.py) 10",
+            "<module> (/srv/shop/app.py) > Shop.serve (/srv/shop/app.py) 40",
+            "<module> (/srv/shop/app.py) > Shop.serve (/srv/shop/app.py) > \
          JSONDecoder.decode (/usr/lib/python3.13/json/decoder.py) 50",
         ],
     );
