@@ -5,13 +5,13 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use pitviper::cli::doctor;
 use pitviper::target::Proc;
 use pitviper::target::access::{Check, Existence, Finding, Relation, Verdict, blame, diagnose};
-use support::{PARK, Python, Target, pythons, start};
+use support::{PARK, Python, Target, install, pythons, start};
 use tempfile::TempDir;
 
 /// The pid of the target in a laid-out proc file system.
@@ -236,7 +236,7 @@ fn program() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a directory");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
     let program = dir.path().join("pitviper");
-    fs::copy(env!("CARGO_BIN_EXE_pitviper"), &program).expect("it can be copied");
+    install(Path::new(env!("CARGO_BIN_EXE_pitviper")), &program);
     (dir, program)
 }
 

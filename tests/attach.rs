@@ -1,4 +1,5 @@
 //! Attaching to live processes: equal exports, ends of every kind, and what survives them.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

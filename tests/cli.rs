@@ -1,4 +1,5 @@
 //! The command line as a user meets it: help, and what bad input gets.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -12,7 +12,7 @@ use pitviper::layout::Catalogue;
 use pitviper::memory::{Addr, Memory};
 use pitviper::target::locate::{LocateError, asyncio_debug, locate};
 use pitviper::target::{Located, Proc, Process, Root};
-use support::{PARK, Python, Target, python, pythons, start};
+use support::{PARK, Python, Target, install, python, pythons, start};
 use tempfile::TempDir;
 
 fn catalogue() -> Catalogue {
@@ -140,8 +140,9 @@ fn disguise(from: &Path, to: &Path, names: &[&str]) {
             bytes[at..at + new.len()].copy_from_slice(&new);
         }
     }
-    fs::write(to, bytes).expect("it is written");
-    fs::set_permissions(to, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let draft = to.with_extension("draft");
+    fs::write(&draft, bytes).expect("it is written");
+    install(&draft, to);
 }
 
 fn scripted(command: &[&str], envs: &[(&str, &str)]) -> Target {
@@ -248,8 +249,8 @@ fn a_file_that_is_gone_or_out_of_reach_is_not_needed() {
         let dir = temp();
         let (exe, lib) =
             (dir.path().join("snake"), dir.path().join(prefix.shared.file_name().expect("a name")));
-        fs::copy(&python.command[0], &exe).expect("it can be copied");
-        fs::copy(&prefix.shared, &lib).expect("it can be copied");
+        install(Path::new(&python.command[0]), &exe);
+        install(&prefix.shared, &lib);
         let snake = exe.display().to_string();
         let here = dir.path().display().to_string();
         let home = prefix.dir.display().to_string();

@@ -1,4 +1,5 @@
 //! The recording's file: what goes in comes out, and nothing that comes out was not put in.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod made;
 
@@ -116,7 +117,7 @@ fn a_file_cut_anywhere_opens_with_all_that_stands_before_the_cut() {
 
 #[test]
 fn a_flipped_bit_is_noticed_wherever_it_is() {
-    let events = made::by_chance(3, 60);
+    let events = made::by_chance(3, 25);
     let whole = tables(&events);
     for codec in [Codec::Zstd, Codec::Stored] {
         let bytes = file(&events, codec);
@@ -345,7 +346,7 @@ fn a_full_disk_is_an_error_and_leaves_what_could_be_written() {
     let mut recorder = Recorder::new(&mut disk, &made::meta()).unwrap();
     let error = events.iter().find_map(|event| recorder.event(event).err()).unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
-    drop(recorder);
+    assert!(recorder.flush().is_err() && recorder.finish(&made::ended()).is_err(), "nothing follows the gap");
     let left = read(disk.0.as_slice()).unwrap();
     assert!(matches!(left.damage, Some(Damage::Cut { .. })) && !left.strings.is_empty());
     assert!(is_prefix(&left, &tables(&events)));
@@ -366,9 +367,11 @@ fn weigh(looks: usize, hz: f64, threads: u32) -> (f64, usize, f64) {
 
 #[test]
 fn a_sample_takes_few_bytes() {
-    for (looks, threads, most) in [(200_000, 1, 5.0), (50_000, 4, 2.5)] {
+    for (looks, threads, most) in [(60_000, 1, 5.0), (15_000, 4, 2.5)] {
         let (bytes, stacks, pace) = weigh(looks, 10_000.0, threads);
-        println!("{threads} threads: {bytes:.2} bytes a sample ({stacks} stacks), {pace:.0} samples/s unoptimised");
+        println!(
+            "{threads} threads: {bytes:.2} bytes a sample ({stacks} stacks), {pace:.0} samples/s unoptimised"
+        );
         assert!(bytes < most, "{bytes:.2} bytes a sample");
     }
 }

@@ -1,4 +1,5 @@
 //! The shares of time that a recording shows are those that the program measured itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod support;
 

@@ -115,7 +115,7 @@ impl Label {
     fn tasks(&self) -> Vec<Thread> {
         self.tasks
             .iter()
-            .map(|(tid, ns_tid)| Thread { tid: *tid, ns_tid: *ns_tid, comm: String::new() })
+            .map(|(tid, ns_tid)| Thread { tid: *tid, ns_tid: *ns_tid, comm: "".into() })
             .collect()
     }
 }

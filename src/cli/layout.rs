@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -43,7 +43,7 @@ pub struct Derive {
 }
 
 /// Prints the layout of a build as the text of a layout file.
-pub fn derive(args: &Derive, layouts: Option<&Path>) -> Result<()> {
+pub fn derive(args: &Derive, catalogue: &Catalogue) -> Result<()> {
     let sources = Sources {
         elf: args.elf.clone(),
         debug: args.debug.clone(),
@@ -54,11 +54,9 @@ pub fn derive(args: &Derive, layouts: Option<&Path>) -> Result<()> {
     for conflict in &derived.conflicts {
         writeln!(io::stderr(), "warning: parts of the program disagree on {conflict}")?;
     }
-    let catalogue;
     let inherits = match &args.inherits {
         None => None,
         Some(name) => {
-            catalogue = Catalogue::load(layouts)?;
             let Some(entry) = catalogue.named(name) else {
                 bail!("there is no layout {name} to inherit from")
             };
@@ -77,8 +75,7 @@ pub fn derive(args: &Derive, layouts: Option<&Path>) -> Result<()> {
 }
 
 /// Prints all layouts: name, versions, machine, how it is built, from which builds it was made.
-pub fn list(layouts: Option<&Path>) -> Result<()> {
-    let catalogue = Catalogue::load(layouts)?;
+pub fn list(catalogue: &Catalogue) -> Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "{:<15} {:<17} {:<8} {:<14} MADE FROM", "LAYOUT", "SERVES", "ARCH", "BUILT")?;
     for entry in catalogue.entries() {

@@ -77,9 +77,9 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Ps(args) => ps::ps(&context, &args),
         Command::Doctor(args) => doctor::doctor(&context, &args),
         Command::Layout(Layout::Derive(args)) => {
-            layout::derive(&args, context.global.layouts.as_deref()).map(|()| Exit::Done)
+            layout::derive(&args, &context.catalogue).map(|()| Exit::Done)
         }
-        Command::Layout(Layout::List) => layout::list(context.global.layouts.as_deref()).map(|()| Exit::Done),
+        Command::Layout(Layout::List) => layout::list(&context.catalogue).map(|()| Exit::Done),
         Command::Layout(Layout::Check(args)) => check::check(&context, &args),
         Command::Completions(args) => shell::completions(&args).map(|()| Exit::Done),
         Command::Man => shell::man().map(|()| Exit::Done),

@@ -102,10 +102,11 @@ pub fn observe(
 
     let cpu = own::cpu_time();
     let run = start(opened, options)?;
-    let mut failure = None;
+    let (began, mut looks, mut failure) = (Instant::now(), 0, None);
     loop {
         match run.receiver.recv_timeout(BEAT) {
             Ok(events) => {
+                looks += events.iter().filter(|event| matches!(event, Event::Samples(_))).count();
                 if let Err(error) = events.iter().try_for_each(|event| recorder.event(event)) {
                     failure = Some(error);
                     break;
@@ -122,7 +123,8 @@ pub fn observe(
             recorder.flush().with_context(|| spool.writing())?;
             write_all(context, &spool.read()?, view, outputs)?;
         }
-        bar.tick();
+        bar.set_position(began.elapsed().as_millis() as u64);
+        bar.set_message(format!("{looks} looks"));
     }
     run.stop.stop();
     drop(run.receiver);
@@ -337,11 +339,11 @@ fn progress(context: &Context, options: &Observe) -> ProgressBar {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
     let bar = match options.duration {
-        Some(interval) => ProgressBar::new(interval.0.as_secs().max(1)),
+        Some(interval) => ProgressBar::new(interval.0.as_millis() as u64),
         None => ProgressBar::new_spinner(),
     };
     let template = match options.duration {
-        Some(_) => "{wide_bar} {elapsed}/{len} s {msg}",
+        Some(_) => "{wide_bar} {elapsed} {msg}",
         None => "{spinner} {elapsed} {msg}",
     };
     ProgressStyle::with_template(template).map_or(bar.clone(), |style| bar.with_style(style))

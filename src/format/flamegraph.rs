@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use inferno::flamegraph::color::{Color, MultiPalette, PaletteMap};
-use inferno::flamegraph::{Options, Palette, from_lines};
+use inferno::flamegraph::{Options, Palette, TextTruncateDirection, from_lines};
 
 use super::{folded, text};
 use crate::model::{FileKind, FrameKind};
@@ -12,6 +12,13 @@ use crate::recording::view::Row;
 
 /// Writes the view.
 pub fn write(view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
+    if view.total() == u64::MAX {
+        // Sums stop there; inferno's would run over.
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the weights of this recording are too large to draw",
+        ));
+    }
     let mut lines = Vec::new();
     folded::write(view, &mut lines)?;
     let lines = String::from_utf8_lossy(&lines);
@@ -26,6 +33,8 @@ pub fn write(view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
     options.colors = Palette::Multi(MultiPalette::Python);
     options.palette_map = Some(&mut colours);
     options.deterministic = true;
+    // A frame too narrow for its text keeps its function's name and loses its line.
+    options.text_truncate_direction = TextTruncateDirection::Right;
     // inferno leaves out what is narrower than this, and with it whole functions.
     options.min_width = 0.0;
     from_lines(&mut options, lines.lines(), out)

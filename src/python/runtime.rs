@@ -79,7 +79,7 @@ pub struct ThreadLook {
     pub thread: u64,
     /// The kernel's id of the thread, as we see it.
     pub native: Option<i32>,
-    /// `threading`'s name of it.
+    /// `threading`'s name of it, else the kernel's.
     pub name: Option<Arc<str>>,
     /// Whether it is the main thread of its process.
     pub main: bool,
@@ -197,7 +197,10 @@ impl Python {
                 state: state.at,
                 thread: state.thread,
                 native,
-                name: self.names.get(state),
+                name: self.names.get(state).or_else(|| {
+                    let task = tasks.iter().find(|task| Some(task.tid) == native)?;
+                    Some(Arc::clone(&task.comm))
+                }),
                 main: match main_thread {
                     Some(main_thread) => state.thread == main_thread,
                     None => native.is_some() && native == tasks.first().map(|first| first.tid),

@@ -101,12 +101,14 @@ pub enum ViewError {
         what: String,
     },
     /// A pattern is not a regular expression.
-    #[error("the pattern of {option} does not compile: {source}")]
+    #[error("the pattern of {option} does not compile{place}: {why}")]
     Pattern {
         /// The option, as on the command line.
         option: &'static str,
-        /// What is wrong and where.
-        source: regex::Error,
+        /// Where it is wrong: ` at character 3`, or nothing where that is not to be told.
+        place: String,
+        /// What is wrong with it.
+        why: String,
     },
     /// The span of time ends before it begins.
     #[error("the span of time ends at {to} and begins at {from}")]
@@ -278,9 +280,25 @@ fn share(weight: u64, part: Nanos, whole: Nanos) -> u64 {
 }
 
 fn patterns(option: &'static str, patterns: &[String]) -> Result<Vec<Regex>, ViewError> {
-    let compile =
-        |pattern: &String| Regex::new(pattern).map_err(|source| ViewError::Pattern { option, source });
+    let compile = |pattern: &String| {
+        Regex::new(pattern).map_err(|error| {
+            let (place, why) = where_and_why(&error);
+            ViewError::Pattern { option, place, why }
+        })
+    };
     patterns.iter().map(compile).collect()
+}
+
+/// Makes one line of what the regex crate says in several: the pattern, a caret below it, and a reason.
+fn where_and_why(error: &regex::Error) -> (String, String) {
+    /// The crate indents the pattern and the caret by so much.
+    const INDENT: usize = 4;
+    let text = error.to_string();
+    let caret = text.lines().find(|line| line.trim_start().starts_with('^')).and_then(|line| line.find('^'));
+    let place = caret
+        .map_or_else(String::new, |column| format!(" at character {}", column.saturating_sub(INDENT) + 1));
+    let why = text.lines().last().unwrap_or_default();
+    (place, why.strip_prefix("error: ").unwrap_or(why).to_owned())
 }
 
 /// What later versions will answer.

@@ -105,7 +105,8 @@ impl Sampler {
             self.python.look(self.process.memory(), &self.tasks, &mut look);
             if look.threads.is_empty() {
                 blind += 1;
-                if !self.process.alive() || blind > MAX_BLIND {
+                // After an exec nothing that was learned of its memory holds: the process that we watched is no more.
+                if !self.process.alive() || self.process.execed() || blind > MAX_BLIND {
                     outcome.target_gone = true;
                     break;
                 }
@@ -202,7 +203,11 @@ impl Sampler {
             cpu: None,
             state: State::Unknown,
             flags: Flags { holds_gil: thread.holds_gil, ..Flags::default() },
-            quality: thread.torn.map_or(Quality::Whole, Quality::BaseMissing),
+            quality: match thread.torn {
+                Some(torn) => Quality::BaseMissing(torn),
+                None if thread.retried => Quality::Retried,
+                None => Quality::Whole,
+            },
         }
     }
 

@@ -1,5 +1,11 @@
 //! Recordings that nobody recorded: one made by hand, one like a busy service, and as many as wanted by chance.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "each test binary uses its own part, and fails where it cannot go on"
+)]
 
 use pitviper::model::gc::{Collection, Exactness};
 use pitviper::model::heap::{Arena, HeapState, SizeClass};

@@ -113,6 +113,14 @@ impl Python {
     }
 }
 
+/// Copies an executable so that everybody may run it. Another process does it: were it this one, a child that another
+/// test starts meanwhile would inherit the open file, and nobody could run what is open for writing.
+#[track_caller]
+pub fn install(from: &Path, to: &Path) {
+    let status = Command::new("install").args(["-m", "755"]).arg(from).arg(to).status().expect("it runs");
+    assert!(status.success(), "{} cannot be copied", from.display());
+}
+
 /// Starts a program and waits until it says `ready`.
 pub fn start(python: &Python, program: &str) -> Target {
     let (inside, outside) = python.place(program);

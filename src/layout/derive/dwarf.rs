@@ -58,15 +58,15 @@ pub enum BadDwarf {
     #[error("it has no .debug_info")]
     None,
     /// A section cannot be decompressed.
-    #[error("its section {section} cannot be read: {source}")]
+    #[error("section {section}: {reason}")]
     Section {
         /// Which section.
         section: &'static str,
         /// What is wrong.
-        source: object::Error,
+        reason: object::Error,
     },
     /// Its entries are broken.
-    #[error("its DWARF cannot be read: {0}")]
+    #[error(transparent)]
     Entries(#[from] gimli::Error),
 }
 
@@ -103,7 +103,7 @@ impl<'f> Sections<'f> {
         }
         let load = |id: gimli::SectionId| match file.section_by_name(id.name()) {
             Some(section) => {
-                section.uncompressed_data().map_err(|source| BadDwarf::Section { section: id.name(), source })
+                section.uncompressed_data().map_err(|reason| BadDwarf::Section { section: id.name(), reason })
             }
             None => Ok(Cow::Borrowed(&[][..])),
         };

@@ -69,12 +69,12 @@ pub struct OffsetTable {
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Unreadable {
         /// Which file.
         path: PathBuf,
         /// What the system says.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// A file is not an ELF file of a kind that we know.
     #[error("{} is not an ELF file that we can read: {reason}", path.display())]
@@ -85,12 +85,12 @@ pub enum Error {
         reason: String,
     },
     /// Its DWARF is not there or broken.
-    #[error("{}: {source}", path.display())]
+    #[error("cannot read the DWARF of {}: {reason}", path.display())]
     Dwarf {
         /// Which file.
         path: PathBuf,
         /// Why.
-        source: BadDwarf,
+        reason: BadDwarf,
     },
     /// It has DWARF, but not of a CPython.
     #[error("{}: its DWARF has no PyInterpreterState: it is not a CPython", path.display())]
@@ -191,7 +191,7 @@ struct Findings {
 impl Findings {
     /// Adds what the DWARF of one more file says and no file before it.
     fn read(&mut self, path: &Path, file: &object::File<'_>) -> Result<(), Error> {
-        self.read_types(file).map_err(|source| Error::Dwarf { path: path.to_owned(), source })
+        self.read_types(file).map_err(|reason| Error::Dwarf { path: path.to_owned(), reason })
     }
 
     fn read_types(&mut self, file: &object::File<'_>) -> Result<(), BadDwarf> {
@@ -278,7 +278,7 @@ impl Derived {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    fs::read(path).map_err(|source| Error::Unreadable { path: path.to_owned(), source })
+    fs::read(path).map_err(|reason| Error::Unreadable { path: path.to_owned(), reason })
 }
 
 fn parse<'f>(path: &Path, bytes: &'f [u8]) -> Result<object::File<'f>, Error> {
