@@ -136,9 +136,9 @@ impl Names {
         states: &[State],
     ) -> Result<FxHashMap<u64, String>, Unread> {
         if self.text.wants_maxunicode() {
-            let sys = self.interpreter.sysdict.read(memory, interpreter)?;
-            if let Some(maxunicode) = self.dicts.get(memory, sys, "maxunicode", MAX_ENTRIES)? {
-                self.text.set_maxunicode(self.objects.int(memory, maxunicode)?);
+            // Names that are bytes can be read without.
+            if let Ok(Some(most)) = self.maxunicode(memory, interpreter) {
+                self.text.set_maxunicode(most);
             }
         }
         let wanted: FxHashSet<u64> = states.iter().map(|state| state.thread).collect();
@@ -157,6 +157,13 @@ impl Names {
             }
         }
         Ok(names)
+    }
+
+    /// `sys.maxunicode`.
+    fn maxunicode(&self, memory: &dyn Memory, interpreter: Addr) -> Result<Option<i64>, Unread> {
+        let sys = self.interpreter.sysdict.read(memory, interpreter)?;
+        let most = self.dicts.get(memory, sys, "maxunicode", MAX_ENTRIES)?;
+        most.map(|most| self.objects.int(memory, most)).transpose()
     }
 }
 

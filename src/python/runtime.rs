@@ -12,7 +12,7 @@ use super::code::Codes;
 use super::frame::{Frame, Frames, MAX_FRAMES, RawFrame};
 use super::gil::Gil;
 use super::name::Names;
-use super::thread::{Pthreads, State, Threads};
+use super::thread::{Pthreads, State, Tasks, Threads};
 
 /// The most interpreters of one process that are read.
 const MAX_INTERPRETERS: usize = 256;
@@ -130,6 +130,7 @@ impl Python {
         self.codes.begin();
         self.names.begin();
         self.frames.begin();
+        let tasks = Tasks::new(tasks);
         let main_thread = self.main_thread(memory);
         let (interpreters, missing) = self.interpreters(memory);
         look.missing = missing;
@@ -138,7 +139,7 @@ impl Python {
                 Some(id) => id.read(memory, *interpreter).unwrap_or(place as i64),
                 None => place as i64,
             };
-            self.look_at(memory, *interpreter, id, tasks, main_thread, look);
+            self.look_at(memory, *interpreter, id, &tasks, main_thread, look);
         }
     }
 
@@ -170,7 +171,7 @@ impl Python {
         memory: &dyn Memory,
         interpreter: Addr,
         id: i64,
-        tasks: &[Thread],
+        tasks: &Tasks<'_>,
         main_thread: Option<u64>,
         look: &mut Look,
     ) {
@@ -181,7 +182,7 @@ impl Python {
         look.missing = self.threads.list(memory, interpreter, head, &mut states).or(look.missing);
         states.reverse();
         self.names.refresh(memory, interpreter, &states);
-        self.pthreads.learn(memory, states.iter().map(|state| state.thread), tasks);
+        self.pthreads.learn(memory, &states, tasks);
         for state in &states {
             let start = look.frames.len();
             if start > MAX_FRAMES_IN_ALL {
@@ -191,19 +192,16 @@ impl Python {
             let (torn, retried) = self.stack(memory, state.at, &mut look.frames);
             // Asked as late as the stack is read, so that both speak of the same moment as nearly as they can.
             let holds_gil = self.gil.holder(memory, interpreter).is(state);
-            let native = self.native(memory, state, tasks);
+            let task = self.pthreads.task(memory, state, tasks);
             look.threads.push(ThreadLook {
                 interpreter: id,
                 state: state.at,
                 thread: state.thread,
-                native,
-                name: self.names.get(state).or_else(|| {
-                    let task = tasks.iter().find(|task| Some(task.tid) == native)?;
-                    Some(Arc::clone(&task.comm))
-                }),
+                native: task.map(|task| task.tid),
+                name: self.names.get(state).or_else(|| task.map(|task| Arc::clone(&task.comm))),
                 main: match main_thread {
                     Some(main_thread) => state.thread == main_thread,
-                    None => native.is_some() && native == tasks.first().map(|first| first.tid),
+                    None => task.is_some() && task == tasks.first(),
                 },
                 holds_gil,
                 torn,
@@ -276,13 +274,6 @@ impl Python {
             }
         }
         (torn, fresh.unwrap_or(0..0))
-    }
-
-    /// The kernel's id of a thread, as we see it: only one that the process has.
-    fn native(&self, memory: &dyn Memory, state: &State, tasks: &[Thread]) -> Option<i32> {
-        let known = |ns_tid: i32| tasks.iter().find(|task| task.ns_tid == ns_tid).map(|task| task.tid);
-        let said = state.native.and_then(|native| i32::try_from(native).ok());
-        said.and_then(known).or_else(|| known(self.pthreads.native(memory, state.thread)?))
     }
 
     fn main_thread(&self, memory: &dyn Memory) -> Option<u64> {
