@@ -41,7 +41,7 @@ pub enum Verdict {
 }
 
 /// All checks: name, what it guards, how it is made.
-const CHECKS: &[(&str, &str, fn(&mut Subject<'_>) -> Result<(), Doubt>)] = &[
+const CHECKS: &[(&str, &str, Make)] = &[
     ("the list of interpreters closes", "everything", interpreters),
     ("threads point back to their interpreter", "stacks", threads),
     ("sys.modules is a dict", "thread names", modules),
@@ -53,6 +53,9 @@ const CHECKS: &[(&str, &str, fn(&mut Subject<'_>) -> Result<(), Doubt>)] = &[
     ("the collector's rings close", "garbage collection", rings),
     ("what the rings hold is tracked objects", "garbage collection", tracked),
 ];
+
+/// How a check is made.
+type Make = fn(&mut Subject<'_>) -> Result<(), Doubt>;
 
 /// What is checked.
 struct Subject<'a> {
@@ -93,7 +96,7 @@ pub fn passed(checks: &[Check]) -> bool {
     !checks.iter().any(|check| matches!(check.verdict, Verdict::Failed(_)))
 }
 
-fn verdict(check: fn(&mut Subject<'_>) -> Result<(), Doubt>, subject: &mut Subject<'_>) -> Verdict {
+fn verdict(check: Make, subject: &mut Subject<'_>) -> Verdict {
     let mut verdict = Verdict::Passed;
     for _ in 0..TRIES {
         verdict = match check(subject) {

@@ -214,50 +214,68 @@ impl Python {
         self.states = states;
     }
 
-    /// Adds the stack of a thread to `frames`; tells why it ends before its base, if it does, and whether it took more
-    /// walks than usual.
+    /// Adds the stack of a thread to `frames`; tells why a part of it is missing, if one is, and whether it took more walks
+    /// than usual.
     ///
     /// A frame that returns while it is read can make a chain end too early and look whole (up to 3.10 a finished frame has
-    /// no caller). So a walk is believed when it ends where the one before it ended, in this look or the last, and when all
-    /// its frames were read in one call; after the last walk, also without that.
+    /// no caller), and take its function along, whose memory then tells of others. So a walk is believed when it ends where
+    /// the one before it ended, in this look or the last; when all its functions were known before it; and when all its
+    /// frames were read in one call, which the last walk need not be.
     fn stack(&mut self, memory: &dyn Memory, thread: Addr, frames: &mut Vec<Frame>) -> (Option<Torn>, bool) {
         let start = frames.len();
         let (mut usual, mut read) = (1, 0);
-        for number in 1..=WALKS {
+        for number in 1.. {
             frames.truncate(start);
             let walk = self.frames.walk(memory, thread, &mut self.raw);
-            let torn = self.resolve(memory, frames).or(walk.torn);
-            if !walk.known {
-                usual = 2;
+            let (torn, fresh) = self.resolve(memory, frames);
+            if !walk.known || !fresh.is_empty() {
+                usual = usual.max(number + 1);
             }
             read += self.raw.len();
             let last = number == WALKS || read > MAX_FRAMES;
-            match torn {
-                None if walk.same_base && (walk.at_once || last) => return (None, number > usual),
-                None if last => return (Some(Torn::Garbage), true),
-                _ if last => return (torn, number > usual),
-                _ => {}
+            match torn.or(walk.torn) {
+                None if walk.same_base && fresh.is_empty() && (walk.at_once || last) => {
+                    return (None, number > usual);
+                }
+                _ if !last => {}
+                None if walk.same_base => {
+                    frames.drain(start..start + fresh.end);
+                    return (Some(Torn::Changed), true);
+                }
+                torn => {
+                    frames.truncate(if fresh.is_empty() { frames.len() } else { start + fresh.start });
+                    return (torn.or(Some(Torn::Garbage)), true);
+                }
             }
         }
         (Some(Torn::Garbage), true)
     }
 
-    /// Finds the functions of the frames that a walk brought.
-    fn resolve(&mut self, memory: &dyn Memory, frames: &mut Vec<Frame>) -> Option<Torn> {
+    /// Finds the functions of the frames that a walk brought, and says from where to where they are not confirmed.
+    fn resolve(&mut self, memory: &dyn Memory, frames: &mut Vec<Frame>) -> (Option<Torn>, Range<usize>) {
+        let mut fresh: Option<Range<usize>> = None;
+        let mut torn = None;
         self.codes.confirm(memory, self.raw.iter().map(|frame| frame.code));
-        for raw in &self.raw {
-            let code = match self.codes.id(memory, raw.code) {
-                Ok(code) => code,
-                Err(unread) => return Some(unread.into()),
-            };
-            match i32::try_from(raw.offset) {
-                Ok(offset) if self.codes.get(code).is_some_and(|code| code.holds(offset)) => {
-                    frames.push(Frame { code, offset });
+        for (place, raw) in self.raw.iter().enumerate() {
+            let (code, confirmed) = match self.codes.id(memory, raw.code) {
+                Ok(found) => found,
+                Err(unread) => {
+                    torn = Some(unread.into());
+                    break;
                 }
-                _ => return Some(Torn::Garbage),
+            };
+            let offset = i32::try_from(raw.offset).ok();
+            let offset = offset.filter(|offset| self.codes.get(code).is_some_and(|code| code.holds(*offset)));
+            let Some(offset) = offset else {
+                torn = Some(Torn::Garbage);
+                break;
+            };
+            frames.push(Frame { code, offset });
+            if !confirmed {
+                fresh = Some(fresh.map_or(place, |fresh| fresh.start)..place + 1);
             }
         }
-        None
+        (torn, fresh.unwrap_or(0..0))
     }
 
     /// The kernel's id of a thread, as we see it: only one that the process has.
