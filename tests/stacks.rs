@@ -185,7 +185,8 @@ fn an_address_that_is_used_again_gives_no_wrong_name() {
             seen.look();
             for frame in seen.look.threads.iter().flat_map(|thread| seen.frames(thread)) {
                 let (name, file, line) = (&frame.0, &frame.2, frame.3.expect("a line"));
-                let Some(number) = name.strip_prefix('f').and_then(|number| number.parse::<u32>().ok()) else {
+                let Some(number) = name.strip_prefix('f').and_then(|number| number.parse::<u32>().ok())
+                else {
                     continue;
                 };
                 assert_eq!(*file, format!("/{name}.py"), "{}: {frame:?}", python.name);
@@ -212,8 +213,10 @@ fn every_interpreter_of_a_process_has_its_threads() {
         let numbers: Vec<_> = seen.look.threads.iter().map(|thread| thread.interpreter).collect();
         assert!(numbers.is_sorted() && numbers.first() == Some(&0), "{}: {numbers:?}", python.name);
         let inner: Vec<_> = seen.look.threads.iter().filter(|thread| thread.interpreter == number).collect();
-        let stacks: Vec<Vec<_>> =
-            inner.iter().map(|thread| seen.frames(thread).into_iter().map(|frame| frame.0).collect()).collect();
+        let stacks: Vec<Vec<_>> = inner
+            .iter()
+            .map(|thread| seen.frames(thread).into_iter().map(|frame| frame.0).collect())
+            .collect();
         assert!(stacks.contains(&vec!["inner".to_owned(), "<module>".into()]), "{}: {stacks:?}", python.name);
         assert!(seen.look.threads.iter().all(|thread| thread.torn.is_none()), "{}", python.name);
     }

@@ -81,10 +81,7 @@ fn frames_are_grouped_by_function_or_file_and_lose_their_lines() {
             "<module> (app.py:1) > Shop.serve (app.py:30) > JSONDecoder.decode (json/decoder.py:330) 50",
         ],
     );
-    check(
-        ViewOptions { by: By::File, ..main_thread() },
-        &["app.py 50", "app.py > json/decoder.py 50"],
-    );
+    check(ViewOptions { by: By::File, ..main_thread() }, &["app.py 50", "app.py > json/decoder.py 50"]);
     check(
         ViewOptions { no_line_numbers: true, full_filenames: true, ..main_thread() },
         &[
@@ -99,7 +96,8 @@ fn frames_are_grouped_by_function_or_file_and_lose_their_lines() {
 #[test]
 fn patterns_keep_stacks_and_hide_frames() {
     let include = |pattern: &str| ViewOptions { include: vec![pattern.into()], ..main_thread() };
-    let decode = "<module> (app.py:90) > Shop.serve (app.py:40) > JSONDecoder.decode (json/decoder.py:338) 50";
+    let decode =
+        "<module> (app.py:90) > Shop.serve (app.py:40) > JSONDecoder.decode (json/decoder.py:338) 50";
     check(include("decode"), &[decode]);
     check(include(r"^JSONDecoder\.decode \(/usr/lib"), &[decode]);
     check(include("nothing"), &[]);
@@ -107,18 +105,12 @@ fn patterns_keep_stacks_and_hide_frames() {
     check(exclude("app.py"), &["<hidden> 50", "JSONDecoder.decode (json/decoder.py:338) 50"]);
     check(
         exclude("serve"),
-        &[
-            "<module> (app.py:90) 50",
-            "<module> (app.py:90) > JSONDecoder.decode (json/decoder.py:338) 50",
-        ],
+        &["<module> (app.py:90) 50", "<module> (app.py:90) > JSONDecoder.decode (json/decoder.py:338) 50"],
     );
     let both = ViewOptions { include: vec!["serve".into()], exclude: vec!["serve".into()], ..main_thread() };
     check(
         both,
-        &[
-            "<module> (app.py:90) 40",
-            "<module> (app.py:90) > JSONDecoder.decode (json/decoder.py:338) 50",
-        ],
+        &["<module> (app.py:90) 40", "<module> (app.py:90) > JSONDecoder.decode (json/decoder.py:338) 50"],
     );
 }
 

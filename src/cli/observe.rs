@@ -181,7 +181,8 @@ fn start(opened: Opened, options: &Observe) -> anyhow::Result<Run> {
     let words = process.cmdline();
     let command = if options.show_cmdline { words.join(" ") } else { program_and_script(&words) };
     let options = sampler::Options {
-        rate: rate(options.rate),
+        rate: rate(options.rate()),
+        max_overhead: options.max_overhead(),
         schedule: match options.schedule {
             Schedule::Poisson => sampler::Schedule::Poisson,
             Schedule::Fixed => sampler::Schedule::Fixed,
@@ -230,7 +231,7 @@ fn rate(rate: Rate) -> Option<f64> {
 }
 
 fn pace(options: &Observe) -> String {
-    let rate = match options.rate {
+    let rate = match options.rate() {
         Rate::Hertz(rate) => format!("{rate} times a second"),
         Rate::Max => "as often as can be".into(),
     };
@@ -246,7 +247,8 @@ fn meta(options: &Observe, view: &ViewOptions) -> Meta {
         tool: concat!("pitviper ", env!("CARGO_PKG_VERSION")).into(),
         started_unix_ns: since.as_nanos() as u64,
         asked: Asked {
-            rate_hz: rate(options.rate),
+            rate_hz: rate(options.rate()),
+            max_overhead: options.max_overhead(),
             duration_ns: options.duration.map(|interval| interval.0.as_nanos() as u64),
             schedule: match options.schedule {
                 Schedule::Poisson => recording::Schedule::Poisson,
@@ -267,6 +269,7 @@ fn achieved(outcome: &Outcome, cpu: Duration) -> Achieved {
         missed: outcome.missed,
         errors: outcome.errors,
         own_cpu_ns: cpu.as_nanos() as u64,
+        held_back: outcome.held_back,
         paused_ns: 0,
     }
 }
