@@ -1,4 +1,10 @@
 //! Looks at recorded memory: every version's walk, without a Python.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
 //!
 //! `PITVIPER_RECORD_TAPES=1 cargo test --test tapes` records `tests/tapes` anew from the Pythons that are found.
 
