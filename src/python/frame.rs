@@ -311,7 +311,7 @@ impl Objects {
         // A frame that was let go waits for its next use: it has no caller then, or one that is no caller
         // (`frame_dealloc` and `free_list`, Objects/frameobject.c).
         if copy.get(self.object.refcnt) <= 0 {
-            return Err(Torn::Changed);
+            return Err(Torn::Garbage);
         }
         let offset = i64::from(copy.get(self.frame.lasti)).saturating_mul(self.unit);
         Ok(RawFrame { at, code: copy.get(self.frame.code), offset })
@@ -522,6 +522,6 @@ mod tests {
         tape.put(Addr(0x2100), [1, 0, OTHER.0, u64::MAX].map(u64::to_le_bytes).as_flattened());
         check(&layout, &tape, &[(CODE.0, 6), (OTHER.0, -2)], None);
         tape.put(Addr(0x2100), &0_u64.to_le_bytes());
-        check(&layout, &tape, &[(CODE.0, 6)], Some(Torn::Changed));
+        check(&layout, &tape, &[(CODE.0, 6)], Some(Torn::Garbage));
     }
 }
