@@ -85,7 +85,7 @@ pub struct ThreadLook {
     pub main: bool,
     /// Whether it holds its interpreter's GIL; on free-threaded builds, whether it is attached.
     pub holds_gil: Option<bool>,
-    /// Why the stack ends before its base, if it does.
+    /// Why a part of the stack is missing, if one is: [`Torn::Changed`] at its inner end, all others at its base.
     pub torn: Option<Torn>,
     /// Whether the stack had to be read again because it changed while it was read.
     pub retried: bool,

@@ -12,7 +12,7 @@ use super::intern::Interner;
 use super::tracks::Tracks;
 use crate::model::{
     At, Define, Event, Flags, FrameId, FrameKind, Nanos, Process as ProcessRow, ProcessEvent, ProcessId,
-    ProcessState, Quality, Sample, StackId, State, TrackId, Trouble, TroubleKind,
+    ProcessState, Quality, Sample, StackId, State, Torn, TrackId, Trouble, TroubleKind,
 };
 use crate::python::{self, Look, Python, ThreadLook};
 use crate::target::{Process, Thread, own};
@@ -221,6 +221,7 @@ impl Sampler {
             state: State::Unknown,
             flags: Flags { holds_gil: thread.holds_gil, ..Flags::default() },
             quality: match thread.torn {
+                Some(Torn::Changed) => Quality::TopMissing(Torn::Changed),
                 Some(torn) => Quality::BaseMissing(torn),
                 None if thread.retried => Quality::Retried,
                 None => Quality::Whole,
