@@ -22,9 +22,9 @@ mod tests {
 
     #[test]
     fn what_we_use_is_something_and_grows() {
-        let (cpu, before) = (cpu_time(), peak_memory().unwrap());
+        let cpu = cpu_time();
         let room = vec![1_u8; 64 << 20];
         assert!(room.iter().map(|byte| u64::from(*byte)).sum::<u64>() == 64 << 20);
-        assert!(cpu_time() > cpu && peak_memory().unwrap() >= before + (60 << 20));
+        assert!(cpu_time() > cpu && peak_memory().unwrap() >= 64 << 20);
     }
 }
