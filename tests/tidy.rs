@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("nix", &["memory/", "target/"]),
     ("rustix", &["memory/", "target/"]),
+    ("libc", &["memory/", "target/"]),
     ("remoteprocess", &["memory/", "target/", "native/"]),
     ("gimli", &["native/", "target/elf", "layout/derive"]),
     ("object", &["native/", "target/elf", "layout/derive"]),

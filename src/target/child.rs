@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, ExitStatus};
 
@@ -9,17 +10,22 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::process::{exited, pidfd_open};
+
 /// A running child.
 #[derive(Debug)]
 pub struct Child {
     child: std::process::Child,
+    pidfd: Option<OwnedFd>,
 }
 
 impl Child {
     /// Starts a program with our own input and output.
     pub fn start(words: &[OsString]) -> io::Result<Child> {
         let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Child { child: Command::new(program).args(arguments).spawn()? })
+        let child = Command::new(program).args(arguments).spawn()?;
+        let pidfd = pidfd_open(child.id().cast_signed());
+        Ok(Child { child, pidfd })
     }
 
     /// Its pid.
@@ -29,12 +35,16 @@ impl Child {
 
     /// Its exit code, if it has ended: its own, or 128 and the number of the signal that ended it.
     pub fn ended(&mut self) -> io::Result<Option<u8>> {
+        // Waiting for it would also take away the news that a thread of it has stopped, which a pause waits for.
+        if self.pidfd.as_ref().is_some_and(|pidfd| !exited(pidfd)) {
+            return Ok(None);
+        }
         Ok(self.child.try_wait()?.map(code))
     }
 
     /// Passes a signal on, unless the child has ended.
     pub fn pass_on(&mut self, signal: i32) -> io::Result<()> {
-        if self.child.try_wait()?.is_some() {
+        if self.ended()?.is_some() {
             return Ok(()); // Its pid may be somebody else's by now.
         }
         Signal::try_from(signal)

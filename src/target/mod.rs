@@ -9,7 +9,9 @@ mod sign;
 pub mod locate;
 pub mod child;
 pub mod own;
+pub mod pause;
 
 pub use child::Child;
 pub use locate::{Located, Module, Root};
+pub use pause::{PauseError, Paused, Pauser};
 pub use process::{Proc, Process, ProcessError, Thread};

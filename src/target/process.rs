@@ -311,13 +311,18 @@ impl Process {
         ns_ids(&self.proc.text(self.pid, "status").unwrap_or_default()).last().copied().unwrap_or(self.pid)
     }
 
+    /// The ids of its threads, as we see them, in ascending order.
+    pub(super) fn tids(&self) -> Vec<i32> {
+        numbers(&self.proc.of(self.pid).join("task"), MAX_THREADS)
+    }
+
     /// Its threads, now; the one that bears its pid first.
     pub fn threads(&self) -> Vec<Thread> {
         let tasks = self.proc.of(self.pid).join("task");
         let status = self.proc.text(self.pid, "status").unwrap_or_default();
         // One namespace is the common case, and saves a file for each thread.
         let nested = ns_ids(&status).len() > 1;
-        let mut tids = numbers(&tasks, MAX_THREADS);
+        let mut tids = self.tids();
         tids.sort_by_key(|tid| *tid != self.pid);
         tids.into_iter()
             .map(|tid| {
@@ -338,12 +343,14 @@ impl Stat {
     }
 }
 
-fn pidfd_open(pid: i32) -> Option<OwnedFd> {
+/// A descriptor that means this process whoever bears its pid later, where the kernel has such a thing.
+pub(super) fn pidfd_open(pid: i32) -> Option<OwnedFd> {
     let pid = rustix::process::Pid::from_raw(pid)?;
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
 }
 
-fn exited(pidfd: &OwnedFd) -> bool {
+/// Whether the process of a descriptor has ended; does not take its exit status away.
+pub(super) fn exited(pidfd: &OwnedFd) -> bool {
     let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(ready) if ready > 0)
 }
