@@ -89,7 +89,8 @@ class Judge:
         return (IMPOSSIBLE, wrong) if wrong else (PARTIAL if torn else WHOLE, "")
 
     def within(self, frame):
-        return self.foreign(frame) or frame.line in self.lines.get((frame.file, frame.name), ())
+        lines = self.lines.get((frame.file, frame.name), ())
+        return self.foreign(frame) or frame.line in lines or bool(lines) and unknown(frame)
 
     def foreign(self, frame):
         return frame.file not in self.files
@@ -100,7 +101,11 @@ class Judge:
             return self.within(caller)
         if self.foreign(caller):
             return False
-        return caller.line in self.calls.get((caller.file, caller.name, callee.name), ())
+        return self.calls_it(caller, callee)
+
+    def calls_it(self, caller, callee):
+        lines = self.calls.get((caller.file, caller.name, callee.name), ())
+        return caller.line in lines or bool(lines) and unknown(caller)
 
     def wrong(self, stack, torn):
         """What else is wrong with a stack whose every step is right; `torn` ones go on where we cannot see."""
@@ -154,8 +159,7 @@ class OversizedChunk(Judge):
         # What the source of the program calls lies in the generated file, and the other way round.
         if self.foreign(caller) or self.foreign(callee):
             return False
-        lines = self.calls.get((caller.file, caller.name, callee.name), ())
-        return caller.line in lines and (callee.file, callee.name) in self.lines
+        return self.calls_it(caller, callee) and (callee.file, callee.name) in self.lines
 
 
 class CodeObjectReuse(Judge):
@@ -170,7 +174,7 @@ class CodeObjectReuse(Judge):
     def within(self, frame):
         if self.MADE.match(frame.file):
             named = frame.name == "<module>" or frame.name + ".py" == frame.file
-            return named and frame.line in self.MADE_LINES
+            return named and (frame.line in self.MADE_LINES or unknown(frame))
         return super().within(frame)
 
     def follows(self, caller, callee):
@@ -183,6 +187,11 @@ class CodeObjectReuse(Judge):
 
     def key(self, stack):
         return tuple(frame.name.partition("_")[0] for frame in stack)
+
+
+def unknown(frame):
+    """Whether a tool says that it could not tell the line: that is no lie."""
+    return frame.line <= 0
 
 
 KINDS = {

@@ -112,7 +112,7 @@ class Truth:
         finally:
             run.kill()
 
-    COLUMNS = ("stacks", "impossible %", "partial %", "error %", "distance", "× repeat")
+    COLUMNS = ("stacks", "impossible %", "partial %", "error %", "missed %", "distance", "× repeat")
 
     def text(self, rows):
         lines = []
@@ -122,11 +122,21 @@ class Truth:
             lines.append("%s on %s" % row)
             lines.append("  %-22s" % "" + "".join("%14s" % title for title in self.COLUMNS))
             for name, rate in ([(told, REFERENCE_RATE)] if told else []) + names:
-                if (name, rate) == (told, REFERENCE_RATE) and (told, rate) in names and lines[-1].startswith("  " + told):
-                    continue
                 lines.append(self.line(row, name, rate))
             lines.append("")
-        return "\n".join(lines + ["%s  %s: %s" % (NONE, what, why) for what, why in self.reasons.items()])
+        return "\n".join(lines + self.digest(rows) + ["%s  %s: %s" % (NONE, what, why) for what, why in self.reasons.items()])
+
+    def digest(self, rows):
+        """All programs at a glance: impossible stacks in percent, one column a tool and rate."""
+        shown = [(tool.name, rate) for tool in self.tools for rate in self.rates]
+        lines = ["impossible %"]
+        for titles in ([name for name, _ in shown], ["%d Hz" % rate if rate else "max" for _, rate in shown]):
+            lines.append("  %-32s" % "" + "".join("%13s" % title for title in titles))
+        for row in rows:
+            seen = [self.seen.get((row, *key)) for key in shown]
+            shares = [fine(one.share(judges.IMPOSSIBLE)) if one else NONE for one in seen]
+            lines.append("  %-32s" % ("%s on %s" % row) + "".join("%13s" % share for share in shares))
+        return lines + [""]
 
     def line(self, row, name, rate):
         label = "%s, %s" % (name, "%d Hz" % rate if rate != MAX else "max")
@@ -136,6 +146,7 @@ class Truth:
         repeat = self.repeats.get(row)
         times = seen.distance / repeat if seen.distance is not None and repeat else None
         shares = [fine(seen.share(judges.IMPOSSIBLE)), fine(seen.share(judges.PARTIAL)), fine(seen.errors * 100)]
+        shares.append(number(seen.more["missed"] * 100) if "missed" in seen.more else NONE)
         if name == self.by.get(row):
             label, times = label + " = truth", None
         figures = [number(seen.samples, 9), *shares, "%.3f" % seen.distance if seen.distance is not None else NONE, number(times)]
