@@ -55,6 +55,9 @@ def folded(text):
     return profile
 
 
+COLLAPSED_FRAME = re.compile(r"(?P<path>.*):(?P<name>[^:]*):(?P<line>-?\d+)")
+
+
 def collapsed(text):
     """`tid:N;file:function:line;… COUNT`: Tachyon's collapsed stacks."""
     profile = Profile()
@@ -62,8 +65,8 @@ def collapsed(text):
         stack, _, count = line.rpartition(" ")
         frames = []
         for part in stack.split(";")[1:]:
-            path, name, number = part.rsplit(":", 2)
-            frames.append(frame(name, path, number))
+            found = COLLAPSED_FRAME.fullmatch(part)
+            frames.append(frame(found["name"], found["path"], found["line"]) if found else frame(part, "", 0))
         profile.add(frames, int(count))
     return profile
 
@@ -151,7 +154,10 @@ class Mojo:
                     self.number()
             self.frames[key] = frame(self.strings.get(name, "?"), self.strings.get(path, "?"), line)
         elif kind == self.REFERENCE:
-            self.stack.append(self.frames[self.number()])
+            found = self.frames.get(self.number())
+            self.bad = self.bad or found is None or self.stack is None
+            if not self.bad:
+                self.stack.append(found)
         elif kind == self.INVALID:
             self.bad = True
         elif kind == self.KERNEL:

@@ -123,13 +123,13 @@ class PySpy(Profiler):
         if not found:
             raise Unable(complaint(said))
         samples, errors = int(found[1]), int(found[2])
-        seen = sum(formats.folded(pathlib.Path(out + ".raw").read_text()).stacks.values())
+        seen = sum(formats.folded(pathlib.Path(out + ".raw").read_text(errors="replace")).stacks.values())
         # With `Samples` it counts what it wrote: a stack a thread.
         rounds = max(samples, seen) / threads
         return Counted(rounds / seconds, rounds, errors / max(samples + errors, 1))
 
     def profile(self, out):
-        return formats.folded(pathlib.Path(out + ".raw").read_text())
+        return formats.folded(pathlib.Path(out + ".raw").read_text(errors="replace"))
 
 
 class Austin(Profiler):
@@ -209,7 +209,7 @@ class Tachyon(Profiler):
         return Counted(float(rate[1]), rounds, float(errors[1]) / 100)
 
     def profile(self, out):
-        return formats.collapsed(pathlib.Path(out + ".collapsed").read_text())
+        return formats.collapsed(pathlib.Path(out + ".collapsed").read_text(errors="replace"))
 
 
 COMPLAINT = re.compile(r"error|can't|cannot|fail|unable|not support", re.IGNORECASE)

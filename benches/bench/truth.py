@@ -105,7 +105,7 @@ class Truth:
             if not seen.samples or seen.errors > USELESS:
                 raise Unable("it reported no stack")
             return seen
-        except Unable as unable:
+        except (Unable, ValueError, OSError) as unable:
             self.reasons.setdefault("%s on %s" % (tool.name, row.python), str(unable))
             self.unable.add((tool.name, row.python))
             return None
