@@ -1,4 +1,10 @@
 //! The self-checks: the right layout passes them, and a wrong one fails and harms nothing.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Formats: what they say of a hand-made recording, and that those who read them accept whatever we write.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on fails")]
 
 mod made;
 
@@ -7,7 +8,8 @@ use std::process::Command;
 
 use pitviper::format::{FORMATS, by_name};
 use pitviper::model::Event;
-use pitviper::recording::{By, Metric, Recording, View, ViewOptions, read};
+use pitviper::recording::file::Codec;
+use pitviper::recording::{By, Metric, Recorder, Recording, View, ViewOptions, read};
 use quick_xml::events::Event as Xml;
 
 fn written(format: &str, recording: &Recording, options: &ViewOptions) -> Vec<u8> {
@@ -76,6 +78,51 @@ fn equal_recordings_give_equal_bytes_in_every_format() {
             }
         }
     }
+}
+
+/// A stored file whose blocks are changed here and there, with checksums that are right again.
+fn forged(file: &[u8], chance: &mut made::Chance) -> Vec<u8> {
+    let mut file = file.to_vec();
+    let mut blocks = Vec::new();
+    let mut at = 12;
+    while at < file.len() {
+        let len = u32::from_le_bytes(file[at + 4..at + 8].try_into().unwrap()) as usize;
+        blocks.push((at, at + 16 + len));
+        at += 16 + len;
+    }
+    for _ in 0..1 + chance.below(4) {
+        let (begin, end) = chance.pick(&blocks);
+        if end > begin + 16 {
+            let place = begin + 16 + chance.below((end - begin - 16) as u64) as usize;
+            let any = chance.number() as u8;
+            file[place] = chance.pick(&[0, 1, 0x7f, 0x80, 0xff, any]);
+        }
+        let crc = crc32fast::hash(&[&file[begin..begin + 12], &file[begin + 16..end]].concat());
+        file[begin + 12..begin + 16].copy_from_slice(&crc.to_le_bytes());
+    }
+    file
+}
+
+#[test]
+fn a_forged_recording_is_refused_or_written_and_never_makes_us_panic() {
+    let mut chance = made::Chance(11);
+    let (mut damaged, mut whole) = (0, 0);
+    for events in [made::everything(), made::by_chance(5, 200), made::service(50, 100.0, 2, 3)] {
+        let mut recorder = Recorder::with_codec(Vec::new(), &made::meta(), Codec::Stored).unwrap();
+        events.iter().for_each(|event| recorder.event(event).unwrap());
+        let file = recorder.finish(&made::ended()).unwrap();
+        for _ in 0..400 {
+            let Ok(recording) = read(forged(&file, &mut chance).as_slice()) else { continue };
+            *(if recording.damage.is_some() { &mut damaged } else { &mut whole }) += 1;
+            let options = chance.pick(&views().iter().collect::<Vec<_>>()).clone();
+            let Ok(view) = View::new(&recording, &options) else { continue };
+            for format in FORMATS {
+                // A format may refuse what it cannot show.
+                let _ = (format.write)(&view, &mut std::io::sink());
+            }
+        }
+    }
+    assert!(damaged > 100 && whole > 100, "{damaged} damaged, {whole} whole");
 }
 
 /// The frames of an SVG by their hover texts; panics unless it is well-formed XML.

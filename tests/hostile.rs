@@ -1,4 +1,10 @@
 //! Whatever a target's memory holds, a look ends, within its bounds and without harm.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -1,4 +1,10 @@
 //! Line tables say of every instruction what the interpreter says that made them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 

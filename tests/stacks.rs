@@ -1,4 +1,10 @@
 //! Stacks of parked programs are exactly what each Python itself says of them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
 
 mod support;
 
@@ -144,5 +150,98 @@ fn a_stack_that_moves_never_loses_its_base() {
         }
         println!("{}: {retried} retried, {torn} torn of {LOOKS}", python.name);
         assert!(torn <= LOOKS / 5, "{}: {torn} torn", python.name);
+    }
+}
+
+#[test]
+fn the_holder_of_the_gil_is_the_thread_that_computes() {
+    const LOOKS: usize = 200;
+    for python in pythons() {
+        let target = start(python, include_str!("programs/busy.py"));
+        let mut seen = Seen::open(&target);
+        let mut held = 0;
+        for _ in 0..LOOKS {
+            seen.look();
+            assert_eq!(seen.look.threads.len(), 3, "{}", python.name);
+            for thread in &seen.look.threads {
+                let holds = thread.holds_gil.expect("all of these can be asked");
+                match thread.name.as_deref() {
+                    Some("computes") => held += usize::from(holds),
+                    _ => assert!(!holds, "{}: {thread:?}", python.name),
+                }
+            }
+        }
+        // It lets go and takes it again now and then.
+        assert!(held > LOOKS * 9 / 10, "{}: {held} of {LOOKS}", python.name);
+    }
+}
+
+#[test]
+fn an_address_that_is_used_again_gives_no_wrong_name() {
+    const LOOKS: usize = 100_000;
+    const FUNCTIONS: usize = 40;
+    for python in pythons() {
+        let target = start(python, include_str!("programs/reuse.py"));
+        let mut seen = Seen::open(&target);
+        let mut met = std::collections::BTreeSet::new();
+        for _ in 0..LOOKS {
+            if met.len() == FUNCTIONS {
+                break;
+            }
+            seen.look();
+            for frame in seen.look.threads.iter().flat_map(|thread| seen.frames(thread)) {
+                let (name, file, line) = (&frame.0, &frame.2, frame.3.expect("a line"));
+                let Some(number) = name.strip_prefix('f').and_then(|number| number.parse::<u32>().ok())
+                else {
+                    continue;
+                };
+                assert_eq!(*file, format!("/{name}.py"), "{}: {frame:?}", python.name);
+                let first = 9 + number % 50;
+                assert!(line == first || line == first + 1, "{}: {frame:?}", python.name);
+                met.insert(number);
+            }
+        }
+        assert_eq!(met.len(), FUNCTIONS, "{}", python.name);
+    }
+}
+
+#[test]
+fn every_interpreter_of_a_process_has_its_threads() {
+    for python in pythons() {
+        let mut target = start(python, include_str!("programs/interpreters.py"));
+        let number = target.line();
+        let Ok(number) = number.parse::<i64>() else {
+            println!("{}: skipped: it cannot make an interpreter from Python", python.name);
+            continue;
+        };
+        let mut seen = Seen::open(&target);
+        seen.look();
+        let numbers: Vec<_> = seen.look.threads.iter().map(|thread| thread.interpreter).collect();
+        assert!(numbers.is_sorted() && numbers.first() == Some(&0), "{}: {numbers:?}", python.name);
+        let inner: Vec<_> = seen.look.threads.iter().filter(|thread| thread.interpreter == number).collect();
+        let stacks: Vec<Vec<_>> = inner
+            .iter()
+            .map(|thread| seen.frames(thread).into_iter().map(|frame| frame.0).collect())
+            .collect();
+        assert!(stacks.contains(&vec!["inner".to_owned(), "<module>".into()]), "{}: {stacks:?}", python.name);
+        assert!(seen.look.threads.iter().all(|thread| thread.torn.is_none()), "{}", python.name);
+    }
+}
+
+#[test]
+fn threads_have_the_names_that_python_gave_them() {
+    for python in pythons() {
+        let mut target = start(python, include_str!("programs/names.py"));
+        let names: BTreeMap<String, Option<String>> = serde_json::from_str(&target.line()).expect("JSON");
+        let mut seen = Seen::open(&target);
+        seen.look();
+        assert_eq!(seen.look.threads.len(), names.len(), "{}", python.name);
+        for thread in &seen.look.threads {
+            let expected = names.get(&thread.thread.to_string()).unwrap_or_else(|| panic!("{thread:?}"));
+            // What `threading` does not know has the kernel's name.
+            let tasks = seen.process.threads();
+            let kernel = tasks.iter().find(|task| Some(task.tid) == thread.native).map(|task| &*task.comm);
+            assert_eq!(thread.name.as_deref(), expected.as_deref().or(kernel), "{}", python.name);
+        }
     }
 }

@@ -1,4 +1,10 @@
 //! Looks at recorded memory: every version's walk, without a Python.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
 //!
 //! `PITVIPER_RECORD_TAPES=1 cargo test --test tapes` records `tests/tapes` anew from the Pythons that are found.
 
@@ -115,7 +121,7 @@ impl Label {
     fn tasks(&self) -> Vec<Thread> {
         self.tasks
             .iter()
-            .map(|(tid, ns_tid)| Thread { tid: *tid, ns_tid: *ns_tid, comm: String::new() })
+            .map(|(tid, ns_tid)| Thread { tid: *tid, ns_tid: *ns_tid, comm: "".into() })
             .collect()
     }
 }

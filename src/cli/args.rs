@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::units::{Interval, Rate};
+use super::units::{Interval, Rate, Share};
 use super::{export, info, layout as layouts};
 
 /// Look at a running CPython from outside, and see where its time goes.
@@ -106,15 +106,18 @@ pub struct Target {
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Observing")]
 pub struct Observe {
-    /// Looks a second: `100`, `1khz`, `max`.
-    #[arg(short, long, default_value = "100", value_name = "RATE")]
-    pub rate: Rate,
+    /// Looks a second: `100`, `1khz`, `max` [default: 100].
+    #[arg(short, long, value_name = "RATE")]
+    pub rate: Option<Rate>,
     /// Stop after this time: `200ms`, `1.5s`, `2m`; a bare number is seconds.
     #[arg(short, long, value_name = "TIME")]
     pub duration: Option<Interval>,
     /// When the looks happen: at random (nothing of the target's own rhythm shows) or at a fixed beat.
     #[arg(long, value_enum, default_value_t = Schedule::Poisson, value_name = "HOW")]
     pub schedule: Schedule,
+    /// How much of a core we may use; over it, looks become rarer [default: 5% without --rate, else any].
+    #[arg(long, value_name = "SHARE")]
+    pub max_overhead: Option<Share>,
     /// Keep the whole command line in the recording, not program and script alone.
     #[arg(long)]
     pub show_cmdline: bool,
@@ -130,6 +133,24 @@ pub struct Observe {
     /// Options whose time has not come.
     #[command(flatten)]
     pub later: Later,
+}
+
+/// Looks a second where none are asked for.
+const RATE: Rate = Rate::Hertz(100.0);
+/// What observing may cost where no rate is asked for.
+const OVERHEAD: Share = Share(0.05);
+
+impl Observe {
+    /// Looks a second.
+    pub fn rate(&self) -> Rate {
+        self.rate.unwrap_or(RATE)
+    }
+
+    /// The share of one core that we may use; `None` is any. Who asks for a rate gets it, at any cost.
+    pub fn max_overhead(&self) -> Option<f64> {
+        let default = self.rate.is_none().then_some(OVERHEAD);
+        self.max_overhead.or(default).map(|share| share.0)
+    }
 }
 
 /// When looks happen.
@@ -151,9 +172,6 @@ pub struct Later {
     /// How much of the time the target may be stopped.
     #[arg(long, hide = true, value_name = "SHARE")]
     pub pause_budget: Option<String>,
-    /// How much of a core may be used.
-    #[arg(long, hide = true, value_name = "SHARE")]
-    pub max_overhead: Option<String>,
     /// What to record of the heap.
     #[arg(long, hide = true, value_name = "TIER")]
     pub heap: Option<String>,
@@ -185,7 +203,6 @@ impl Later {
         first_used(&[
             (consistency, "--consistency"),
             (self.pause_budget.is_some(), "--pause-budget"),
-            (self.max_overhead.is_some(), "--max-overhead"),
             (heap, "--heap"),
             (self.census_every.is_some(), "--census-every"),
             (self.max_size.is_some(), "--max-size"),

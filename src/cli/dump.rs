@@ -1,5 +1,6 @@
 //! `dump`: every thread's stack, now.
 
+use std::collections::HashMap;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -10,6 +11,7 @@ use super::open::{Context, Opened};
 use super::plain;
 use crate::model::Torn;
 use crate::python::{Look, ThreadLook};
+use crate::recording::label;
 
 /// How often a process is looked at whose stacks could not all be read whole, for it runs meanwhile.
 const TRIES: usize = 20;
@@ -151,6 +153,11 @@ fn print(dump: &ProcessDump, full: bool, out: &mut impl Write) -> io::Result<()>
         (true, true) => ", free-threaded, debug build",
     };
     writeln!(out, "Python {}{build}", dump.python.version)?;
+    let mut files: Vec<&str> =
+        dump.threads.iter().flat_map(|t| &t.frames).map(|frame| frame.file.as_str()).collect();
+    files.sort_unstable();
+    files.dedup();
+    let short: HashMap<&str, String> = files.iter().copied().zip(label::short_files(&files)).collect();
     for thread in &dump.threads {
         let id = thread.native_id.map_or_else(|| format!("{:#x}", thread.id), |native| native.to_string());
         write!(out, "\nThread {id}")?;
@@ -171,7 +178,8 @@ fn print(dump: &ProcessDump, full: bool, out: &mut impl Write) -> io::Result<()>
         writeln!(out)?;
         for frame in &thread.frames {
             let name = frame.qualname.as_ref().unwrap_or(&frame.name);
-            let file = if full { frame.file.as_str() } else { plain::short(&frame.file) };
+            let whole = frame.file.as_str();
+            let file = if full { whole } else { short.get(whole).map_or(whole, String::as_str) };
             let line = frame.line.map(|line| format!(":{line}")).unwrap_or_default();
             writeln!(out, "    {} ({}{line})", plain::line(name), plain::line(file))?;
         }

@@ -163,6 +163,7 @@ fn kind_name(kind: TroubleKind) -> &'static str {
         TroubleKind::Threads => "threads",
         TroubleKind::Dropped => "dropped",
         TroubleKind::Suspended => "suspended",
+        TroubleKind::HeldBack => "held back by the budget",
         TroubleKind::Layout => "layout",
         TroubleKind::Other => "other",
     }

@@ -102,10 +102,11 @@ pub fn observe(
 
     let cpu = own::cpu_time();
     let run = start(opened, options)?;
-    let mut failure = None;
+    let (began, mut looks, mut failure) = (Instant::now(), 0, None);
     loop {
         match run.receiver.recv_timeout(BEAT) {
             Ok(events) => {
+                looks += events.iter().filter(|event| matches!(event, Event::Samples(_))).count();
                 if let Err(error) = events.iter().try_for_each(|event| recorder.event(event)) {
                     failure = Some(error);
                     break;
@@ -122,7 +123,8 @@ pub fn observe(
             recorder.flush().with_context(|| spool.writing())?;
             write_all(context, &spool.read()?, view, outputs)?;
         }
-        bar.tick();
+        bar.set_position(began.elapsed().as_millis() as u64);
+        bar.set_message(format!("{looks} looks"));
     }
     run.stop.stop();
     drop(run.receiver);
@@ -179,7 +181,8 @@ fn start(opened: Opened, options: &Observe) -> anyhow::Result<Run> {
     let words = process.cmdline();
     let command = if options.show_cmdline { words.join(" ") } else { program_and_script(&words) };
     let options = sampler::Options {
-        rate: rate(options.rate),
+        rate: rate(options.rate()),
+        max_overhead: options.max_overhead(),
         schedule: match options.schedule {
             Schedule::Poisson => sampler::Schedule::Poisson,
             Schedule::Fixed => sampler::Schedule::Fixed,
@@ -228,7 +231,7 @@ fn rate(rate: Rate) -> Option<f64> {
 }
 
 fn pace(options: &Observe) -> String {
-    let rate = match options.rate {
+    let rate = match options.rate() {
         Rate::Hertz(rate) => format!("{rate} times a second"),
         Rate::Max => "as often as can be".into(),
     };
@@ -244,7 +247,8 @@ fn meta(options: &Observe, view: &ViewOptions) -> Meta {
         tool: concat!("pitviper ", env!("CARGO_PKG_VERSION")).into(),
         started_unix_ns: since.as_nanos() as u64,
         asked: Asked {
-            rate_hz: rate(options.rate),
+            rate_hz: rate(options.rate()),
+            max_overhead: options.max_overhead(),
             duration_ns: options.duration.map(|interval| interval.0.as_nanos() as u64),
             schedule: match options.schedule {
                 Schedule::Poisson => recording::Schedule::Poisson,
@@ -265,6 +269,7 @@ fn achieved(outcome: &Outcome, cpu: Duration) -> Achieved {
         missed: outcome.missed,
         errors: outcome.errors,
         own_cpu_ns: cpu.as_nanos() as u64,
+        held_back: outcome.held_back,
         paused_ns: 0,
     }
 }
@@ -337,11 +342,11 @@ fn progress(context: &Context, options: &Observe) -> ProgressBar {
         return ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
     }
     let bar = match options.duration {
-        Some(interval) => ProgressBar::new(interval.0.as_secs().max(1)),
+        Some(interval) => ProgressBar::new(interval.0.as_millis() as u64),
         None => ProgressBar::new_spinner(),
     };
     let template = match options.duration {
-        Some(_) => "{wide_bar} {elapsed}/{len} s {msg}",
+        Some(_) => "{wide_bar} {elapsed} {msg}",
         None => "{spinner} {elapsed} {msg}",
     };
     ProgressStyle::with_template(template).map_or(bar.clone(), |style| bar.with_style(style))

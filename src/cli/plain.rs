@@ -11,14 +11,6 @@ pub fn line(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// The last part of a path; all of a name that is no path, such as `<string>`.
-pub fn short(path: &str) -> &str {
-    if path.starts_with('<') {
-        return path;
-    }
-    path.rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or(path)
-}
-
 fn commands(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{061c}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
@@ -32,13 +24,5 @@ mod tests {
     fn nothing_that_commands_a_terminal_comes_through() {
         assert_eq!(line("кириллица💩"), "кириллица💩");
         assert_eq!(line("\x1b[31mred\n\u{202e}txt"), "·[31mred··txt");
-    }
-
-    #[test]
-    fn a_path_is_shown_by_its_last_part() {
-        assert_eq!(short("/app/shop.py"), "shop.py");
-        assert_eq!(short("<frozen importlib._bootstrap>"), "<frozen importlib._bootstrap>");
-        assert_eq!(short("/app/"), "/app/");
-        assert_eq!(short(""), "");
     }
 }

@@ -107,6 +107,6 @@ fn row(proc: &Proc, catalogue: &Catalogue, pid: i32) -> Option<Row> {
 
 fn calls_itself_python(process: &Process) -> bool {
     let command = process.cmdline();
-    let name = command.first().map_or("", |word| plain::short(word));
+    let name = command.first().map_or("", |word| word.rsplit('/').next().unwrap_or(word));
     name.starts_with("python") || process.comm().starts_with("python")
 }

@@ -25,6 +25,8 @@ struct Summary {
     errors: u64,
     /// The share of a core that we used.
     overhead: Option<f64>,
+    /// Looks were rarer than was asked, to stay within the budget.
+    held_back: bool,
     /// Seconds for which the target was kept paused.
     paused: f64,
     files: Vec<String>,
@@ -89,6 +91,7 @@ fn summary(recording: &Recording, view: &View<'_>, outputs: &[Output]) -> Summar
         retried: account.retried,
         errors: account.errors,
         overhead: achieved.and_then(crate::recording::Achieved::overhead),
+        held_back: achieved.is_some_and(|achieved| achieved.held_back),
         paused: achieved.map_or(0.0, |achieved| Nanos(achieved.paused_ns).as_secs_f64()),
         files: outputs.iter().map(|output| output.path().display().to_string()).collect(),
         top: tree.top(view).iter().filter(|total| total.own > 0).take(TOP).filter_map(row).collect(),
@@ -123,6 +126,13 @@ fn write(
     )?;
     if let Some(overhead) = summary.overhead {
         writeln!(out, "pitviper used {:.1} % of a core and never paused the target", overhead * 100.0)?;
+    }
+    if let (true, Some(share)) = (summary.held_back, recording.meta.asked.max_overhead) {
+        writeln!(
+            out,
+            "looks were rarer than asked, to stay within {:.1} % of a core (--max-overhead)",
+            share * 100.0
+        )?;
     }
     if !summary.top.is_empty() {
         writeln!(out, "\n    own   total  function")?;

@@ -11,6 +11,9 @@ const MAX_RATE: f64 = 10e6;
 /// A hundred years.
 const MAX_SECONDS: f64 = 3.2e9;
 
+/// Every core of the largest machines.
+const MAX_PERCENT: f64 = 1e5;
+
 /// Looks a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Rate {
@@ -76,6 +79,23 @@ impl FromStr for Interval {
     }
 }
 
+/// A share, as an option takes it: 0.05 for `5%`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Share(pub f64);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Share, String> {
+        let wrong = || "want a share such as `5%` or `0.5%`".to_owned();
+        let percent = text.strip_suffix('%').ok_or_else(wrong)?.trim().parse::<f64>().map_err(|_| wrong())?;
+        if !(percent > 0.0 && percent <= MAX_PERCENT) {
+            return Err(wrong());
+        }
+        Ok(Share(percent / 100.0))
+    }
+}
+
 /// A pid, decimal or `0x` hex.
 pub fn pid(text: &str) -> Result<i32, String> {
     let parsed = match text.strip_prefix("0x") {
@@ -114,6 +134,15 @@ mod tests {
         assert_eq!("MAX".parse(), Ok(Rate::Max));
         for wrong in ["0", "-5", "", "nan", "fast", "1e12"] {
             assert!(wrong.parse::<Rate>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn shares_are_percentages() {
+        assert_eq!("5%".parse(), Ok(Share(0.05)));
+        assert_eq!("0.5%".parse(), Ok(Share(0.005)));
+        for wrong in ["5", "0%", "-1%", "%", "nan%", "inf%"] {
+            assert!(wrong.parse::<Share>().is_err(), "{wrong}");
         }
     }
 

@@ -12,6 +12,13 @@ use crate::recording::view::Row;
 
 /// Writes the view.
 pub fn write(view: &View<'_>, out: &mut dyn Write) -> io::Result<()> {
+    if view.total() == u64::MAX {
+        // Sums stop there; inferno's would run over.
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the weights of this recording are too large to draw",
+        ));
+    }
     let mut lines = Vec::new();
     folded::write(view, &mut lines)?;
     let lines = String::from_utf8_lossy(&lines);

@@ -23,7 +23,7 @@ pub fn unit(view: &View<'_>) -> &'static str {
     }
 }
 
-/// A weight as a whole number of [`unit`]s. What was seen is worth one at the least, or it could not be shown.
+/// A weight as a whole number of [`unit()`]s. What was seen is worth one at the least, or it could not be shown.
 pub fn whole(view: &View<'_>, weight: u64) -> u64 {
     match view.options().metric {
         Metric::Time => (weight.saturating_add(500) / 1_000).max(1),

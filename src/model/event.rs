@@ -183,6 +183,8 @@ pub enum TroubleKind {
     Dropped,
     /// The machine or we ourselves were suspended.
     Suspended,
+    /// Looks became rarer or more frequent, to stay within the budget for what observing may cost.
+    HeldBack,
     /// A self-check of the layout failed and turned a feature off.
     Layout,
     /// Anything else; the text says it.

@@ -7,9 +7,7 @@ use super::Unread;
 use super::dict::{Dicts, Pair};
 use super::object::Objects;
 
-/// The pre-header's words, counted back from the object: `MANAGED_DICT_OFFSET`, Include/internal/pycore_object.h.
-const DICT_BEFORE: u64 = 24;
-/// Where 3.11 keeps the values, counted likewise (`_PyObject_ValuesPointer`).
+/// How many bytes before the object 3.11 keeps the values (`_PyObject_ValuesPointer`, Include/internal/pycore_object.h).
 const VALUES_BEFORE: u64 = 32;
 /// The most attributes that an instance has that is looked at.
 const MAX_ATTRIBUTES: u64 = 1 << 10;
@@ -47,6 +45,8 @@ pub struct Attributes {
     managed: Managed,
     /// The bit of `tp_flags` that says that the interpreter manages an instance's attributes; -1 where it never does.
     managed_bit: i64,
+    /// How many bytes before the object the word for its dictionary lies.
+    dict_before: u64,
     /// The bit that says that instances hold their values; -1 where they never do.
     inline_bit: i64,
     types: TypeFields,
@@ -82,6 +82,7 @@ impl Attributes {
         Ok(Attributes {
             managed,
             managed_bit: layout.fact("type.managed_dict_bit")?,
+            dict_before: layout.fact("object.managed_dict")?,
             inline_bit: layout.fact("type.inline_values_bit")?,
             types: TypeFields::bind(layout)?,
             var: VarFields::bind(layout)?,
@@ -107,7 +108,7 @@ impl Attributes {
         if !flags.bit(self.managed_bit) {
             return dict_or_nothing(self.by_offset(memory, object, class)?);
         }
-        let word: Addr = memory.get(object.minus(DICT_BEFORE))?;
+        let word: Addr = memory.get(object.minus(self.dict_before))?;
         let values = match self.managed {
             Managed::TwoWords if word.is_null() => {
                 memory.get::<Addr>(object.minus(VALUES_BEFORE))?.non_null()

@@ -18,8 +18,6 @@ const MAX_TABLE: usize = 1 << 20;
 const MAX_CODES: usize = 1 << 16;
 /// Likewise when their line tables have more bytes than this.
 const MAX_TABLES: usize = 64 << 20;
-/// How often a code object is read that changes while it is read.
-const TRIES: usize = 3;
 /// The size of an instruction, in which 3.11 and later count the length of the code in it (`_Py_CODEUNIT`).
 const CODE_UNIT: u64 = 2;
 
@@ -82,7 +80,8 @@ pub struct Codes {
     rows: Vec<Arc<Code>>,
     first: u32,
     tables: usize,
-    look: u64,
+    /// How often codes were confirmed.
+    round: u64,
 }
 
 /// What was read at an address, and what must still stand there for it to be true.
@@ -90,8 +89,8 @@ pub struct Codes {
 struct Kept {
     id: CodeId,
     witness: Witness,
-    /// The look in which the witness was last heard.
-    look: u64,
+    /// The round in which the witness was last heard.
+    round: u64,
 }
 
 /// Pieces of memory that told something. While they are the same, so is what they told: an address that was freed and
@@ -134,14 +133,13 @@ impl Codes {
             rows: Vec::new(),
             first: 0,
             tables: 0,
-            look: 0,
+            round: 0,
         })
     }
 
-    /// Begins a look: whatever is kept must be confirmed before it is believed again. Forgets all if that has become much;
-    /// ids that were given out before then name nothing any more.
+    /// Begins a look. Forgets all code objects if they have become many; ids that were given out before then name nothing
+    /// any more.
     pub fn begin(&mut self) {
-        self.look += 1;
         if self.kept.len() > MAX_CODES || self.rows.len() > MAX_CODES || self.tables > MAX_TABLES {
             self.first = self.first.saturating_add(self.rows.len() as u32);
             self.kept.clear();
@@ -157,47 +155,42 @@ impl Codes {
         self.rows.get(row as usize).map(|code| &**code)
     }
 
-    /// Confirms what is kept of many code objects, in one read.
+    /// Confirms what is kept of the code objects that a walk met, in one read. What is not confirmed is forgotten.
     pub fn confirm(&mut self, memory: &dyn Memory, codes: impl Iterator<Item = Addr>) {
-        let mut asked: Vec<Addr> =
-            codes.filter(|at| self.kept.get(at).is_some_and(|k| k.look != self.look)).collect();
+        self.round += 1;
+        let mut asked: Vec<Addr> = codes.filter(|at| self.kept.contains_key(at)).collect();
         asked.sort_unstable();
         asked.dedup();
         let pieces = || asked.iter().filter_map(|at| self.kept.get(at)).flat_map(|kept| &kept.witness.0);
         let mut room = vec![0; pieces().map(|(_, bytes)| bytes.len()).sum()];
         let mut parts = parts_in(&mut room, pieces());
         memory.read_many(&mut parts);
-        let same: Vec<bool> = parts
-            .iter()
-            .zip(pieces())
-            .map(|(part, (_, bytes))| part.arrived && *part.buf == **bytes)
-            .collect();
-        let mut same = same.into_iter();
+        let same = parts.iter().zip(pieces()).map(|(part, (_, bytes))| part.arrived && *part.buf == **bytes);
+        let mut same = same.collect::<Vec<bool>>().into_iter();
         for at in asked {
             let Some(kept) = self.kept.get_mut(&at) else { continue };
             // All of a witness's pieces are taken from `same`, also behind one that differs.
             if same.by_ref().take(kept.witness.0.len()).fold(true, |all, one| all & one) {
-                kept.look = self.look;
+                kept.round = self.round;
             } else {
                 self.kept.remove(&at);
             }
         }
     }
 
-    /// The id of the code object at `addr`: the kept one if it was confirmed in this look, else it is read anew.
-    pub fn id(&mut self, memory: &dyn Memory, addr: Addr) -> Result<CodeId, Unread> {
-        if let Some(kept) = self.kept.get(&addr).filter(|kept| kept.look == self.look) {
-            return Ok(kept.id);
+    /// The id of the code object at `addr`, and whether it was confirmed in this round: if not, it was read just now.
+    ///
+    /// What was read just now may be told by memory that was let go already, for the walk that led here is past. It is
+    /// true once a later walk leads here again and it is confirmed then: what a frame uses is not let go.
+    pub fn id(&mut self, memory: &dyn Memory, addr: Addr) -> Result<(CodeId, bool), Unread> {
+        if let Some(kept) = self.kept.get(&addr) {
+            return Ok((kept.id, kept.round == self.round));
         }
-        for _ in 0..TRIES {
-            let (code, witness) = self.read(memory, addr)?;
-            if witness.holds(memory) {
-                let id = self.keep(code);
-                self.kept.insert(addr, Kept { id, witness, look: self.look });
-                return Ok(id);
-            }
-        }
-        Err(Unread::Garbage("a code object"))
+        let (code, witness) = self.read(memory, addr)?;
+        let id = self.keep(code);
+        // Round 0 was never: other frames of this walk that lead here are not confirmed either.
+        self.kept.insert(addr, Kept { id, witness, round: 0 });
+        Ok((id, false))
     }
 
     fn keep(&mut self, code: Code) -> CodeId {
@@ -258,13 +251,6 @@ impl Codes {
 impl Witness {
     fn add(&mut self, read: Recorder<&dyn Memory>) {
         self.0.extend(read.into_tape().pieces().map(|(at, bytes)| (at, bytes.into())));
-    }
-
-    fn holds(&self, memory: &dyn Memory) -> bool {
-        let mut room = vec![0; self.0.iter().map(|(_, bytes)| bytes.len()).sum()];
-        let mut parts = parts_in(&mut room, self.0.iter());
-        memory.read_many(&mut parts);
-        parts.iter().zip(&self.0).all(|(part, (_, bytes))| part.arrived && *part.buf == **bytes)
     }
 }
 

@@ -4,18 +4,14 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::layout::field::Room;
 use crate::layout::{Field, Layout, Missing, Struct, fields};
-use crate::memory::{Addr, Fault, Memory, Part, Word};
+use crate::memory::{Addr, Fault, Memory, Word};
 use crate::model::Torn;
 
 use super::code::CodeId;
+use super::copies::Copies;
 
 /// The longest chain that is followed.
 pub const MAX_FRAMES: usize = 20_000;
-/// Frames that lie no further apart than this are copied in one piece, with what is between them: pieces cost more than
-/// bytes. Less than a page, so that no page lies between them that may not be there.
-const GAP: u64 = 2048;
-/// The most bytes that are copied in one call.
-const MAX_COPIED: usize = 16 << 20;
 /// For how many walks a frame that was not met again is read along with the others.
 const MEMORY: u64 = 16;
 /// The most frames of the interpreter's own in a chain: at most one before each of Python's, and one at the base.
@@ -195,7 +191,8 @@ impl Frames {
         let mut at_once = true;
         let torn = match self.style.top(memory, thread) {
             Ok(top) => {
-                let copies = Copies::make(memory, top, &last.likely, self.style.span());
+                let copies =
+                    Copies::make(memory, top, last.likely.iter().map(|(at, _)| *at), self.style.span());
                 last.links.clear();
                 let torn = follow(memory, &self.style, &copies, last, frames, &mut at_once).err();
                 last.learn();
@@ -252,57 +249,6 @@ fn follow(
         next = back;
     }
     Ok(())
-}
-
-/// Copies of some frames and of the word that says which one is the innermost, made in one call.
-struct Copies {
-    top: Option<Addr>,
-    span: usize,
-    bytes: Vec<u8>,
-    places: FxHashMap<Addr, usize>,
-}
-
-impl Copies {
-    fn make(memory: &dyn Memory, top: Addr, frames: &[(Addr, u64)], span: usize) -> Copies {
-        let mut frames: Vec<Addr> = frames.iter().map(|(at, _)| *at).collect();
-        frames.sort_unstable();
-        let length = |piece: &[Addr]| match piece {
-            [first, .., last] => (last.0 - first.0) as usize + span,
-            _ => span,
-        };
-        let mut total = 0;
-        let near = |one: &Addr, next: &Addr| next.0 - one.0 <= span as u64 + GAP;
-        let mut pieces: Vec<&[Addr]> = frames.chunk_by(near).collect();
-        pieces.retain(|piece| {
-            total += length(piece);
-            total <= MAX_COPIED
-        });
-        let mut word = [0; Addr::SIZE];
-        let mut bytes = vec![0; pieces.iter().map(|piece| length(piece)).sum()];
-        let mut rest = bytes.as_mut_slice();
-        let mut parts = vec![Part { addr: top, buf: &mut word, arrived: false }];
-        for piece in &pieces {
-            let (buf, behind) = std::mem::take(&mut rest).split_at_mut(length(piece));
-            rest = behind;
-            parts.extend(piece.first().map(|at| Part { addr: *at, buf, arrived: false }));
-        }
-        memory.read_many(&mut parts);
-        let top = parts.first().filter(|part| part.arrived).map(|part| Addr::from_bytes(part.buf));
-        let mut places = FxHashMap::default();
-        let mut from = 0;
-        for (part, piece) in parts.iter().skip(1).zip(&pieces) {
-            if part.arrived {
-                places.extend(piece.iter().map(|at| (*at, from + (at.0 - part.addr.0) as usize)));
-            }
-            from += part.buf.len();
-        }
-        Copies { top, span, bytes, places }
-    }
-
-    fn get(&self, frame: Addr) -> Option<Struct<'_>> {
-        let from = *self.places.get(&frame)?;
-        self.bytes.get(from..from + self.span).map(Struct::over)
-    }
 }
 
 impl Style {
@@ -365,7 +311,7 @@ impl Objects {
         // A frame that was let go waits for its next use: it has no caller then, or one that is no caller
         // (`frame_dealloc` and `free_list`, Objects/frameobject.c).
         if copy.get(self.object.refcnt) <= 0 {
-            return Err(Torn::Changed);
+            return Err(Torn::Garbage);
         }
         let offset = i64::from(copy.get(self.frame.lasti)).saturating_mul(self.unit);
         Ok(RawFrame { at, code: copy.get(self.frame.code), offset })
@@ -428,4 +374,154 @@ impl CodeArray {
 
 fn unreadable(_: Fault) -> Torn {
     Torn::Unreadable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Fact;
+    use crate::memory::Tape;
+
+    const THREAD: Addr = Addr(0x1000);
+    const CODE: Addr = Addr(0x9000);
+    const OTHER: Addr = Addr(0xA000);
+
+    /// Where a made-up interpreter keeps its frames: code at 0, previous at 8, instr at 16, tlbc_index at 24, owner at 28.
+    fn layout() -> Layout {
+        let mut layout = Layout::new("made up");
+        for (section, key, offset) in [
+            ("thread", "current_frame", 8),
+            ("iframe", "code", 0),
+            ("iframe", "previous", 8),
+            ("iframe", "instr", 16),
+            ("iframe", "owner", 28),
+            ("code", "code_adaptive", 0x100),
+        ] {
+            layout.set(section, key, offset);
+        }
+        layout.set_fact("frame.style", Fact::Text("interpreter".into()));
+        layout.set_fact("frame.skip_owners", Fact::Numbers(vec![3, 4]));
+        layout.set_fact("code.tag_mask", Fact::Number(3));
+        layout
+    }
+
+    /// Puts a frame on tape: code, previous, instr, copy of the instructions, owner.
+    fn put(tape: &mut Tape, at: u64, code: u64, previous: u64, instr: u64, copy: u32, owner: u32) {
+        let mut frame = Vec::new();
+        frame.extend([code, previous, instr].map(u64::to_le_bytes).as_flattened());
+        frame.extend(copy.to_le_bytes());
+        frame.extend(owner.to_le_bytes());
+        tape.put(Addr(at), &frame);
+    }
+
+    fn top(tape: &mut Tape, at: u64) {
+        tape.put(THREAD.plus(8), &at.to_le_bytes());
+    }
+
+    #[track_caller]
+    fn check(layout: &Layout, tape: &Tape, expected: &[(u64, i64)], torn: Option<Torn>) {
+        let mut frames = Frames::bind(layout).unwrap();
+        let mut found = Vec::new();
+        for walk in 0..3 {
+            frames.begin();
+            let how = frames.walk(tape, THREAD, &mut found);
+            let found: Vec<_> = found.iter().map(|frame| (frame.code.0, frame.offset)).collect();
+            assert_eq!((found.as_slice(), how.torn), (expected, torn));
+            assert_eq!((how.known, how.same_base), (walk > 0, walk > 0));
+        }
+    }
+
+    #[test]
+    fn the_interpreters_own_frames_are_left_out_and_tags_taken_off() {
+        let mut tape = Tape::default();
+        top(&mut tape, 0x2000);
+        put(&mut tape, 0x2000, CODE.0 | 1, 0x2100, CODE.0 + 0x100 + 6, 0, 0);
+        put(&mut tape, 0x2100, 0, 0x3000, 0, 0, 3);
+        // A frame that has not started stands one instruction before the first.
+        put(&mut tape, 0x3000, OTHER.0 | 3, 0x3100, OTHER.0 + 0x100 - 2, 0, 1);
+        put(&mut tape, 0x3100, 0, 0, 0, 0, 4);
+        check(&layout(), &tape, &[(CODE.0, 6), (OTHER.0, -2)], None);
+    }
+
+    #[test]
+    fn a_thread_that_runs_no_python_has_no_frames() {
+        let mut tape = Tape::default();
+        top(&mut tape, 0);
+        check(&layout(), &tape, &[], None);
+        check(&layout(), &Tape::default(), &[], Some(Torn::Unreadable));
+    }
+
+    #[test]
+    fn what_was_read_before_the_chain_breaks_is_kept() {
+        let mut tape = Tape::default();
+        top(&mut tape, 0x2000);
+        put(&mut tape, 0x2000, CODE.0, 0x2100, CODE.0 + 0x100, 0, 0);
+        put(&mut tape, 0x2100, OTHER.0, 0x6000, OTHER.0 + 0x102, 0, 0);
+        check(&layout(), &tape, &[(CODE.0, 0), (OTHER.0, 2)], Some(Torn::Unreadable));
+        put(&mut tape, 0x2100, OTHER.0, 0x2000, OTHER.0 + 0x102, 0, 0);
+        check(&layout(), &tape, &[(CODE.0, 0), (OTHER.0, 2)], Some(Torn::Cycle));
+        put(&mut tape, 0x2100, OTHER.0, 0x2100, OTHER.0 + 0x102, 0, 0);
+        check(&layout(), &tape, &[(CODE.0, 0), (OTHER.0, 2)], Some(Torn::Cycle));
+    }
+
+    #[test]
+    fn a_chain_longer_than_any_is_cut() {
+        let mut tape = Tape::default();
+        top(&mut tape, 0x10_0000);
+        let frames = MAX_FRAMES as u64 + 10;
+        let mut all = Vec::new();
+        for number in 0..frames {
+            let mut one = Tape::default();
+            put(&mut one, 0, CODE.0, 0x10_0000 + 32 * (number + 1), CODE.0 + 0x100, 0, 0);
+            all.extend((&one as &dyn Memory).bytes(Addr(0), 32).unwrap());
+        }
+        tape.put(Addr(0x10_0000), &all);
+        check(&layout(), &tape, &vec![(CODE.0, 0); MAX_FRAMES], Some(Torn::TooDeep));
+    }
+
+    #[test]
+    fn a_thread_may_run_its_own_copy_of_the_instructions() {
+        let mut layout = layout();
+        for (section, key, offset) in [
+            ("iframe", "tlbc_index", 24),
+            ("code", "tlbc", 0x80),
+            ("code_array", "count", 0),
+            ("code_array", "entries", 8),
+        ] {
+            layout.set(section, key, offset);
+        }
+        let mut tape = Tape::default();
+        top(&mut tape, 0x2000);
+        put(&mut tape, 0x2000, CODE.0, 0x2100, 0x7000 + 8, 2, 0);
+        put(&mut tape, 0x2100, CODE.0, 0, CODE.0 + 0x100 + 4, 0, 0);
+        tape.put(CODE.plus(0x80), &0x5000_u64.to_le_bytes());
+        // Three copies: the code object's own, one that was not made yet, and this thread's.
+        tape.put(Addr(0x5000), [3, CODE.0 + 0x100, 0, 0x7000].map(u64::to_le_bytes).as_flattened());
+        check(&layout, &tape, &[(CODE.0, 8), (CODE.0, 4)], None);
+        put(&mut tape, 0x2000, CODE.0, 0x2100, 0x7000 + 8, 3, 0);
+        check(&layout, &tape, &[], Some(Torn::Garbage));
+    }
+
+    #[test]
+    fn a_frame_object_that_was_let_go_is_no_base() {
+        let mut layout = Layout::new("made up");
+        for (section, key, offset) in [
+            ("thread", "frame", 8),
+            ("object", "refcnt", 0),
+            ("frame", "back", 8),
+            ("frame", "code", 16),
+            ("frame", "lasti", 24),
+        ] {
+            layout.set(section, key, offset);
+        }
+        layout.set_fact("frame.style", Fact::Text("object".into()));
+        layout.set_fact("lines.unit", Fact::Number(2));
+        let mut tape = Tape::default();
+        top(&mut tape, 0x2000);
+        tape.put(Addr(0x2000), [1, 0x2100, CODE.0, 3].map(u64::to_le_bytes).as_flattened());
+        tape.put(Addr(0x2100), [1, 0, OTHER.0, u64::MAX].map(u64::to_le_bytes).as_flattened());
+        check(&layout, &tape, &[(CODE.0, 6), (OTHER.0, -2)], None);
+        tape.put(Addr(0x2100), &0_u64.to_le_bytes());
+        check(&layout, &tape, &[(CODE.0, 6)], Some(Torn::Garbage));
+    }
 }

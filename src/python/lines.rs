@@ -211,3 +211,88 @@ impl Bytes<'_> {
         Some(if value & 1 == 0 { value >> 1 } else { -(value >> 1) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [LineTable; 4] =
+        [LineTable::Lnotab, LineTable::SignedLnotab, LineTable::Linetable, LineTable::Locations];
+
+    #[track_caller]
+    fn check(kind: LineTable, table: &[u8], offset: i64, line: Option<u32>) {
+        assert_eq!(kind.position(table, 10, offset).line, line);
+    }
+
+    #[test]
+    fn steps_in_lines_are_signed_from_3_6_on_only() {
+        check(LineTable::Lnotab, &[4, 255, 4, 1], 5, Some(265));
+        check(LineTable::SignedLnotab, &[4, 255, 4, 1], 5, Some(9));
+        check(LineTable::SignedLnotab, &[4, 255, 4, 1], 8, Some(10));
+        check(LineTable::SignedLnotab, &[4, 255, 4, 1], 3, Some(10));
+    }
+
+    #[test]
+    fn a_range_may_have_no_line() {
+        check(LineTable::Linetable, &[2, 1, 4, 0x80, 2, 2], 0, Some(11));
+        check(LineTable::Linetable, &[2, 1, 4, 0x80, 2, 2], 5, None);
+        check(LineTable::Linetable, &[2, 1, 4, 0x80, 2, 2], 6, Some(13));
+        check(LineTable::Linetable, &[2, 1, 4, 0x80, 2, 2], 8, None);
+        check(LineTable::Locations, &[0xF8, 0xE8, 4], 1, None);
+        check(LineTable::Locations, &[0xF8, 0xE8, 4], 2, Some(12));
+    }
+
+    #[test]
+    fn a_frame_that_has_not_started_stands_at_the_first_line() {
+        for kind in ALL {
+            check(kind, &[], -1, Some(10));
+            check(kind, &[0, 5, 2, 5], -2, Some(10));
+        }
+    }
+
+    #[test]
+    fn a_line_before_the_first_line_of_a_file_is_none() {
+        check(LineTable::SignedLnotab, &[0, 0x80], 0, None);
+        assert_eq!(LineTable::Lnotab.position(&[], -5, 0), Position::default());
+    }
+
+    /// Every table of up to three bytes from a few telling ones, and noise of up to 64, at all offsets that matter.
+    #[test]
+    fn no_table_does_harm() {
+        let telling = [0, 1, 0x3F, 0x40, 0x7F, 0x80, 0xE8, 0xF0, 0xF7, 0xF8, 0xFF];
+        let mut tables: Vec<Vec<u8>> = vec![Vec::new()];
+        for length in 0..3 {
+            let shorter: Vec<_> = tables.iter().filter(|table| table.len() == length).cloned().collect();
+            tables.extend(
+                shorter.iter().flat_map(|table| telling.map(|byte| [table.as_slice(), &[byte]].concat())),
+            );
+        }
+        let mut word = 1_u64;
+        for length in 0..64 {
+            tables.push(
+                std::iter::repeat_with(|| {
+                    word =
+                        word.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    (word >> 56) as u8
+                })
+                .take(length)
+                .collect(),
+            );
+        }
+        tables.extend([
+            vec![0xFF; 1000],
+            vec![0x70; 1000],
+            vec![0xF0, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x7F, 0x3F],
+        ]);
+        for table in tables {
+            for kind in ALL {
+                for first in [i32::MIN, -1, 0, 1, i32::MAX] {
+                    for offset in [i64::MIN, -1, 0, 1, 2, 7, 100, i64::MAX] {
+                        kind.position(&table, first, offset);
+                    }
+                }
+                kind.fits(&table, 0);
+            }
+        }
+    }
+}

@@ -9,6 +9,7 @@ pub mod text;
 pub mod dict;
 pub mod attribute;
 pub mod code;
+pub mod copies;
 pub mod frame;
 pub mod thread;
 pub mod gil;

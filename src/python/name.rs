@@ -26,6 +26,7 @@ fields! {
     /// `PyInterpreterState`, Include/internal/pycore_interp.h (Include/pystate.h before 3.8).
     struct InterpreterFields in "interp" {
         modules: Field<Addr>,
+        sysdict: Field<Addr>,
     }
 }
 
@@ -129,11 +130,17 @@ impl Names {
 
     /// What `sys.modules['threading']._active` calls those threads, as far as it can be read, by `threading.get_ident()`.
     fn read(
-        &self,
+        &mut self,
         memory: &dyn Memory,
         interpreter: Addr,
         states: &[State],
     ) -> Result<FxHashMap<u64, String>, Unread> {
+        if self.text.wants_maxunicode() {
+            // Names that are bytes can be read without.
+            if let Ok(Some(most)) = self.maxunicode(memory, interpreter) {
+                self.text.set_maxunicode(most);
+            }
+        }
         let wanted: FxHashSet<u64> = states.iter().map(|state| state.thread).collect();
         let mut names = FxHashMap::default();
         let modules = self.interpreter.modules.read(memory, interpreter)?;
@@ -150,6 +157,13 @@ impl Names {
             }
         }
         Ok(names)
+    }
+
+    /// `sys.maxunicode`.
+    fn maxunicode(&self, memory: &dyn Memory, interpreter: Addr) -> Result<Option<i64>, Unread> {
+        let sys = self.interpreter.sysdict.read(memory, interpreter)?;
+        let most = self.dicts.get(memory, sys, "maxunicode", MAX_ENTRIES)?;
+        most.map(|most| self.objects.int(memory, most)).transpose()
     }
 }
 

@@ -12,7 +12,7 @@ use super::code::Codes;
 use super::frame::{Frame, Frames, MAX_FRAMES, RawFrame};
 use super::gil::Gil;
 use super::name::Names;
-use super::thread::{Pthreads, State, Threads};
+use super::thread::{Pthreads, State, Tasks, Threads};
 
 /// The most interpreters of one process that are read.
 const MAX_INTERPRETERS: usize = 256;
@@ -79,13 +79,13 @@ pub struct ThreadLook {
     pub thread: u64,
     /// The kernel's id of the thread, as we see it.
     pub native: Option<i32>,
-    /// `threading`'s name of it.
+    /// `threading`'s name of it, else the kernel's.
     pub name: Option<Arc<str>>,
     /// Whether it is the main thread of its process.
     pub main: bool,
     /// Whether it holds its interpreter's GIL; on free-threaded builds, whether it is attached.
     pub holds_gil: Option<bool>,
-    /// Why the stack ends before its base, if it does.
+    /// Why a part of the stack is missing, if one is: [`Torn::Changed`] at its inner end, all others at its base.
     pub torn: Option<Torn>,
     /// Whether the stack had to be read again because it changed while it was read.
     pub retried: bool,
@@ -130,6 +130,7 @@ impl Python {
         self.codes.begin();
         self.names.begin();
         self.frames.begin();
+        let tasks = Tasks::new(tasks);
         let main_thread = self.main_thread(memory);
         let (interpreters, missing) = self.interpreters(memory);
         look.missing = missing;
@@ -138,7 +139,7 @@ impl Python {
                 Some(id) => id.read(memory, *interpreter).unwrap_or(place as i64),
                 None => place as i64,
             };
-            self.look_at(memory, *interpreter, id, tasks, main_thread, look);
+            self.look_at(memory, *interpreter, id, &tasks, main_thread, look);
         }
     }
 
@@ -170,7 +171,7 @@ impl Python {
         memory: &dyn Memory,
         interpreter: Addr,
         id: i64,
-        tasks: &[Thread],
+        tasks: &Tasks<'_>,
         main_thread: Option<u64>,
         look: &mut Look,
     ) {
@@ -181,7 +182,7 @@ impl Python {
         look.missing = self.threads.list(memory, interpreter, head, &mut states).or(look.missing);
         states.reverse();
         self.names.refresh(memory, interpreter, &states);
-        self.pthreads.learn(memory, states.iter().map(|state| state.thread), tasks);
+        self.pthreads.learn(memory, &states, tasks);
         for state in &states {
             let start = look.frames.len();
             if start > MAX_FRAMES_IN_ALL {
@@ -191,16 +192,16 @@ impl Python {
             let (torn, retried) = self.stack(memory, state.at, &mut look.frames);
             // Asked as late as the stack is read, so that both speak of the same moment as nearly as they can.
             let holds_gil = self.gil.holder(memory, interpreter).is(state);
-            let native = self.native(memory, state, tasks);
+            let task = self.pthreads.task(memory, state, tasks);
             look.threads.push(ThreadLook {
                 interpreter: id,
                 state: state.at,
                 thread: state.thread,
-                native,
-                name: self.names.get(state),
+                native: task.map(|task| task.tid),
+                name: self.names.get(state).or_else(|| task.map(|task| Arc::clone(&task.comm))),
                 main: match main_thread {
                     Some(main_thread) => state.thread == main_thread,
-                    None => native.is_some() && native == tasks.first().map(|first| first.tid),
+                    None => task.is_some() && task == tasks.first(),
                 },
                 holds_gil,
                 torn,
@@ -211,57 +212,68 @@ impl Python {
         self.states = states;
     }
 
-    /// Adds the stack of a thread to `frames`; tells why it ends before its base, if it does, and whether it took more
-    /// walks than usual.
+    /// Adds the stack of a thread to `frames`; tells why a part of it is missing, if one is, and whether it took more walks
+    /// than usual.
     ///
     /// A frame that returns while it is read can make a chain end too early and look whole (up to 3.10 a finished frame has
-    /// no caller). So a walk is believed when it ends where the one before it ended, in this look or the last, and when all
-    /// its frames were read in one call; after the last walk, also without that.
+    /// no caller), and take its function along, whose memory then tells of others. So a walk is believed when it ends where
+    /// the one before it ended, in this look or the last; when all its functions were known before it; and when all its
+    /// frames were read in one call, which the last walk need not be.
     fn stack(&mut self, memory: &dyn Memory, thread: Addr, frames: &mut Vec<Frame>) -> (Option<Torn>, bool) {
         let start = frames.len();
         let (mut usual, mut read) = (1, 0);
-        for number in 1..=WALKS {
+        for number in 1.. {
             frames.truncate(start);
             let walk = self.frames.walk(memory, thread, &mut self.raw);
-            let torn = self.resolve(memory, frames).or(walk.torn);
-            if !walk.known {
-                usual = 2;
+            let (torn, fresh) = self.resolve(memory, frames);
+            if !walk.known || !fresh.is_empty() {
+                usual = usual.max(number + 1);
             }
             read += self.raw.len();
             let last = number == WALKS || read > MAX_FRAMES;
-            match torn {
-                None if walk.same_base && (walk.at_once || last) => return (None, number > usual),
-                None if last => return (Some(Torn::Garbage), true),
-                _ if last => return (torn, number > usual),
-                _ => {}
+            match torn.or(walk.torn) {
+                None if walk.same_base && fresh.is_empty() && (walk.at_once || last) => {
+                    return (None, number > usual);
+                }
+                _ if !last => {}
+                None if walk.same_base => {
+                    frames.drain(start..start + fresh.end);
+                    return (Some(Torn::Changed), true);
+                }
+                torn => {
+                    frames.truncate(if fresh.is_empty() { frames.len() } else { start + fresh.start });
+                    return (torn.or(Some(Torn::Garbage)), true);
+                }
             }
         }
         (Some(Torn::Garbage), true)
     }
 
-    /// Finds the functions of the frames that a walk brought.
-    fn resolve(&mut self, memory: &dyn Memory, frames: &mut Vec<Frame>) -> Option<Torn> {
+    /// Finds the functions of the frames that a walk brought, and says from where to where they are not confirmed.
+    fn resolve(&mut self, memory: &dyn Memory, frames: &mut Vec<Frame>) -> (Option<Torn>, Range<usize>) {
+        let mut fresh: Option<Range<usize>> = None;
+        let mut torn = None;
         self.codes.confirm(memory, self.raw.iter().map(|frame| frame.code));
-        for raw in &self.raw {
-            let code = match self.codes.id(memory, raw.code) {
-                Ok(code) => code,
-                Err(unread) => return Some(unread.into()),
-            };
-            match i32::try_from(raw.offset) {
-                Ok(offset) if self.codes.get(code).is_some_and(|code| code.holds(offset)) => {
-                    frames.push(Frame { code, offset });
+        for (place, raw) in self.raw.iter().enumerate() {
+            let (code, confirmed) = match self.codes.id(memory, raw.code) {
+                Ok(found) => found,
+                Err(unread) => {
+                    torn = Some(unread.into());
+                    break;
                 }
-                _ => return Some(Torn::Garbage),
+            };
+            let offset = i32::try_from(raw.offset).ok();
+            let offset = offset.filter(|offset| self.codes.get(code).is_some_and(|code| code.holds(*offset)));
+            let Some(offset) = offset else {
+                torn = Some(Torn::Garbage);
+                break;
+            };
+            frames.push(Frame { code, offset });
+            if !confirmed {
+                fresh = Some(fresh.map_or(place, |fresh| fresh.start)..place + 1);
             }
         }
-        None
-    }
-
-    /// The kernel's id of a thread, as we see it: only one that the process has.
-    fn native(&self, memory: &dyn Memory, state: &State, tasks: &[Thread]) -> Option<i32> {
-        let known = |ns_tid: i32| tasks.iter().find(|task| task.ns_tid == ns_tid).map(|task| task.tid);
-        let said = state.native.and_then(|native| i32::try_from(native).ok());
-        said.and_then(known).or_else(|| known(self.pthreads.native(memory, state.thread)?))
+        (torn, fresh.unwrap_or(0..0))
     }
 
     fn main_thread(&self, memory: &dyn Memory) -> Option<u64> {

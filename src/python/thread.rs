@@ -1,6 +1,6 @@
 //! Thread states of an interpreter, and which of the kernel's threads each of them is.
 
-use rustc_hash::FxHashSet;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::layout::field::Room;
 use crate::layout::{Field, Layout, Missing, Struct, fields};
@@ -10,6 +10,8 @@ use crate::target::Thread;
 
 /// The most threads of one interpreter that are read.
 const MAX_THREADS: usize = 1 << 16;
+/// `_Py_THREAD_ATTACHED`, Include/internal/pycore_pystate.h.
+const ATTACHED: i32 = 1;
 /// How much of a C library's own description of a thread is searched for the kernel's id (`struct pthread` of glibc has it at
 /// 0x2d0 on x86-64, 2.36).
 const PTHREAD_SPAN: usize = 0x500;
@@ -96,8 +98,30 @@ impl Threads {
     }
 }
 
-/// `_Py_THREAD_ATTACHED`, Include/internal/pycore_pystate.h.
-const ATTACHED: i32 = 1;
+/// The kernel's threads of the process.
+#[derive(Debug)]
+pub struct Tasks<'a> {
+    first: Option<&'a Thread>,
+    /// By the ids that the target itself sees.
+    by_own: FxHashMap<i32, &'a Thread>,
+}
+
+impl<'a> Tasks<'a> {
+    /// Those, the process's own first one first.
+    pub fn new(tasks: &'a [Thread]) -> Tasks<'a> {
+        Tasks { first: tasks.first(), by_own: tasks.iter().map(|task| (task.ns_tid, task)).collect() }
+    }
+
+    /// The one that bears the process's id.
+    pub fn first(&self) -> Option<&'a Thread> {
+        self.first
+    }
+
+    /// The one that a thread state names.
+    fn said_by(&self, state: &State) -> Option<&'a Thread> {
+        self.by_own.get(&i32::try_from(state.native?).ok()?).copied()
+    }
+}
 
 /// Where the C library keeps the kernel's id of a thread in what `pthread_t` points to. No table says it: it is learned from
 /// the threads themselves.
@@ -107,25 +131,31 @@ pub struct Pthreads {
 }
 
 impl Pthreads {
-    /// The kernel's id of a thread, as the target says it, if the C library's description of it can be read.
-    pub fn native(&self, memory: &dyn Memory, thread: u64) -> Option<i32> {
-        memory.get(Addr(thread).plus(self.offset?)).ok()
+    /// The kernel's thread that a state belongs to: the one that it names, else the one that the C library names.
+    pub fn task<'a>(&self, memory: &dyn Memory, state: &State, tasks: &Tasks<'a>) -> Option<&'a Thread> {
+        tasks.said_by(state).or_else(|| {
+            let id: i32 = memory.get(Addr(state.thread).plus(self.offset?)).ok()?;
+            tasks.by_own.get(&id).copied()
+        })
     }
 
-    /// Learns the place from the threads `known`: there the first word stands that is the id of the process's first thread
-    /// in one of them and the id of some thread of the process in all that can be read.
-    pub fn learn(&mut self, memory: &dyn Memory, known: impl Iterator<Item = u64>, tasks: &[Thread]) {
-        let (None, Some(leader)) = (self.offset, tasks.first()) else { return };
-        let described: Vec<Vec<i32>> = known
-            .filter_map(|thread| memory.bytes(Addr(thread), PTHREAD_SPAN).ok())
-            .map(|bytes| bytes.chunks_exact(4).map(i32::from_bytes).collect())
+    /// Learns the place, where it is needed: the first word that is the id of the process's first thread in what one state
+    /// points to, and that of some thread of the process in all that can be read.
+    pub fn learn(&mut self, memory: &dyn Memory, states: &[State], tasks: &Tasks<'_>) {
+        let (None, Some(first)) = (self.offset, tasks.first) else { return };
+        if states.iter().all(|state| tasks.said_by(state).is_some()) {
+            return;
+        }
+        let described: Vec<Vec<i32>> = states
+            .iter()
+            .filter_map(|state| memory.bytes(Addr(state.thread), PTHREAD_SPAN).ok())
+            .map(|bytes| bytes.chunks_exact(i32::SIZE).map(i32::from_bytes).collect())
             .collect();
-        self.offset = (0..PTHREAD_SPAN / 4)
+        self.offset = (0..PTHREAD_SPAN / i32::SIZE)
             .find(|word| {
                 let ids = || described.iter().filter_map(|words| words.get(*word));
-                ids().any(|id| *id == leader.ns_tid)
-                    && ids().all(|id| tasks.iter().any(|task| task.ns_tid == *id))
+                ids().any(|id| *id == first.ns_tid) && ids().all(|id| tasks.by_own.contains_key(id))
             })
-            .map(|word| 4 * word as u64);
+            .map(|word| (word * i32::SIZE) as u64);
     }
 }

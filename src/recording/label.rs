@@ -3,10 +3,10 @@
 use std::collections::HashMap;
 
 use super::tables::Recording;
-use crate::model::{FileKind, ProcessId, TrackId};
+use crate::model::{ProcessId, TrackId};
 
-/// How many components of a path are shown where nothing better is known: enough for `app/feed.py`.
-const COMPONENTS: usize = 2;
+/// Files whose last component says nothing: their directory is what they are called by.
+const NAMELESS: [&str; 2] = ["__init__.py", "__main__.py"];
 
 /// Where distributions are installed.
 const PACKAGES: [&str; 2] = ["/site-packages/", "/dist-packages/"];
@@ -14,11 +14,11 @@ const PACKAGES: [&str; 2] = ["/site-packages/", "/dist-packages/"];
 /// Two files that still have one name after this many components get their whole paths.
 const MAX_COMPONENTS: usize = 16;
 
-/// A short name for each file of a recording, by its id; files with different paths have different names.
+/// A short name for each file, by its path; files with different paths have different names.
 ///
-/// Library files are named from the directory that Python finds them in, all others by their last components.
-pub fn short_files(recording: &Recording) -> Vec<String> {
-    let paths: Vec<&str> = recording.files.iter().map(|file| recording.string(file.path)).collect();
+/// Library files are named from the directory that Python finds them in, all others by their last component, or by more
+/// of them where that is not enough.
+pub fn short_files(paths: &[&str]) -> Vec<String> {
     let mut kept: Vec<usize> = paths.iter().map(|path| components(path)).collect();
     loop {
         let mut named: HashMap<&str, &str> = HashMap::new();
@@ -43,17 +43,7 @@ pub fn short_files(recording: &Recording) -> Vec<String> {
     }
 }
 
-/// Whose code a file holds: as it was found while the target could be asked, else as its path says.
-pub fn whose(kind: FileKind, path: &str) -> FileKind {
-    match kind {
-        FileKind::Unknown if path.starts_with('<') => FileKind::Synthetic,
-        FileKind::Unknown if PACKAGES.iter().any(|marker| path.contains(marker)) => FileKind::Installed,
-        FileKind::Unknown if library_tail(path).is_some() => FileKind::Standard,
-        kind => kind,
-    }
-}
-
-/// What a track is called: `name (tid 123)`.
+/// What a track is called: `name (tid 123)`, and `name (tid 123, pid 45)` where there are several processes.
 pub fn track(recording: &Recording, id: TrackId) -> String {
     let Some(track) = recording.track(id) else { return String::new() };
     let name = track.name.map_or("", |name| recording.string(name));
@@ -62,9 +52,13 @@ pub fn track(recording: &Recording, id: TrackId) -> String {
         "" => "thread",
         name => name,
     };
-    match track.native {
-        Some(tid) => format!("{name} (tid {tid})"),
-        None => format!("{name} (thread {:#x})", track.thread),
+    let id = match track.native {
+        Some(tid) => format!("tid {tid}"),
+        None => format!("thread {:#x}", track.thread),
+    };
+    match recording.process(track.process) {
+        Some(process) if recording.processes.len() > 1 => format!("{name} ({id}, pid {})", process.pid),
+        _ => format!("{name} ({id})"),
     }
 }
 
@@ -82,7 +76,8 @@ fn components(path: &str) -> usize {
     }
     match library_tail(path) {
         Some(tail) => tail.split('/').count(),
-        None => COMPONENTS,
+        None if NAMELESS.contains(&tail(path, 1)) => 2,
+        None => 1,
     }
 }
 
@@ -107,17 +102,10 @@ fn tail(path: &str, keep: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Define, Event, File, FileId, StringId};
 
     #[track_caller]
     fn check(paths: &[&str], expected: &[&str]) {
-        let mut recording = Recording::default();
-        for (n, path) in (0..).zip(paths) {
-            let file = File { path: StringId(n), kind: FileKind::Unknown, distribution: None };
-            recording.add(Event::Define(Define::String(StringId(n), (*path).into()))).unwrap();
-            recording.add(Event::Define(Define::File(FileId(n), file))).unwrap();
-        }
-        assert_eq!(short_files(&recording), expected);
+        assert_eq!(short_files(paths), expected);
     }
 
     #[test]
@@ -134,10 +122,10 @@ mod tests {
     }
 
     #[test]
-    fn own_files_keep_their_directory() {
+    fn own_files_are_named_by_what_says_something() {
         check(
-            &["/srv/shop/app.py", "run.py", "<string>", "<frozen a/b>", ""],
-            &["shop/app.py", "run.py", "<string>", "<frozen a/b>", ""],
+            &["/srv/shop/app.py", "/srv/shop/__init__.py", "run.py", "<string>", "<frozen a/b>", ""],
+            &["app.py", "shop/__init__.py", "run.py", "<string>", "<frozen a/b>", ""],
         );
     }
 
@@ -145,7 +133,7 @@ mod tests {
     fn different_files_never_share_a_name() {
         check(
             &["/a/x/util.py", "/b/x/util.py", "/b/x/util.py", "/c/y.py"],
-            &["a/x/util.py", "b/x/util.py", "b/x/util.py", "c/y.py"],
+            &["a/x/util.py", "b/x/util.py", "b/x/util.py", "y.py"],
         );
         check(&["/x/util.py", "x/util.py"], &["/x/util.py", "x/util.py"]);
         let deep = "/d".repeat(40);

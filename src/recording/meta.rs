@@ -34,6 +34,8 @@ pub struct Asked {
     pub schedule: Schedule,
     /// What is done about a stack that changes while it is read.
     pub consistency: Consistency,
+    /// The share of one core that the recording program may use; `None` is any.
+    pub max_overhead: Option<f64>,
 }
 
 /// How looks are spread over time.
@@ -82,6 +84,8 @@ pub struct Achieved {
     pub errors: u64,
     /// CPU time that the recording program itself used.
     pub own_cpu_ns: u64,
+    /// Looks became rarer than was asked, to stay within `max_overhead`.
+    pub held_back: bool,
     /// For how long the target was kept paused.
     pub paused_ns: u64,
 }

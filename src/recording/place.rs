@@ -130,7 +130,8 @@ impl Places {
         include: &[Regex],
         exclude: &[Regex],
     ) -> Vec<Fate> {
-        let short = label::short_files(recording);
+        let paths: Vec<&str> = recording.files.iter().map(|file| recording.string(file.path)).collect();
+        let short = label::short_files(&paths);
         let mut known: HashMap<Row, RowId> = HashMap::new();
         let fates = recording.frames.iter().map(|frame| {
             let name = recording.string(frame.qualname.unwrap_or(frame.name));
@@ -140,8 +141,7 @@ impl Places {
             let matches =
                 |patterns: &[Regex]| patterns.iter().any(|re| texts.iter().any(|text| re.is_match(text)));
             let file = if options.full_filenames { path } else { short };
-            let whose =
-                recording.file(frame.file).map_or(FileKind::Unknown, |file| label::whose(file.kind, path));
+            let whose = recording.file(frame.file).map_or(FileKind::Unknown, |file| file.kind);
             let row = row_of(frame, whose, name, file, options);
             let next = RowId(self.rows.len() as u32);
             let row = *known.entry(row).or_insert_with_key(|row| {

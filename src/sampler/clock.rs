@@ -103,6 +103,18 @@ impl Clock {
         At(self.start.elapsed().as_nanos() as u64)
     }
 
+    /// The mean time between looks.
+    pub fn period(&self) -> Duration {
+        self.period
+    }
+
+    /// Changes the mean time between looks from the next one on.
+    pub fn set_period(&mut self, period: Duration) {
+        self.period = period;
+        self.cost = self.cost.min(period);
+        self.debt = Duration::ZERO;
+    }
+
     /// Waits for the next moment to look; `None` once the time is over or `stop` says so.
     pub fn wait(&mut self, stop: &Stop) -> Option<Tick> {
         stop.wake_this_thread();

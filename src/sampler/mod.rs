@@ -2,6 +2,7 @@
 
 pub mod channel;
 pub mod clock;
+pub mod budget;
 pub mod intern;
 pub mod tracks;
 #[expect(clippy::module_inception, reason = "the type of this name is what the module is about")]

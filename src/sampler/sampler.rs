@@ -5,16 +5,17 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 
+use super::budget::Budget;
 use super::channel::Outbox;
 use super::clock::{Clock, Schedule, Stop, Tick};
 use super::intern::Interner;
 use super::tracks::Tracks;
 use crate::model::{
     At, Define, Event, Flags, FrameId, FrameKind, Nanos, Process as ProcessRow, ProcessEvent, ProcessId,
-    ProcessState, Quality, Sample, StackId, State, TrackId, Trouble, TroubleKind,
+    ProcessState, Quality, Sample, StackId, State, Torn, TrackId, Trouble, TroubleKind,
 };
 use crate::python::{self, Look, Python, ThreadLook};
-use crate::target::{Process, Thread};
+use crate::target::{Process, Thread, own};
 
 /// When more places in functions than this are kept, all are forgotten and named anew as they are met.
 const MAX_PLACES: usize = 1 << 18;
@@ -32,6 +33,8 @@ pub struct Options {
     pub schedule: Schedule,
     /// How long, if not until the end.
     pub duration: Option<Duration>,
+    /// The share of one core that we may use ourselves; over it, looks become rarer.
+    pub max_overhead: Option<f64>,
     /// What the recording says of the program.
     pub command: String,
     /// The interpreter's version, such as `3.13.0`.
@@ -55,6 +58,8 @@ pub struct Outcome {
     pub errors: u64,
     /// Samples that the channel had no room for.
     pub dropped: u64,
+    /// Looks became rarer than was asked, to stay within the budget.
+    pub held_back: bool,
     /// It ended because the target did.
     pub target_gone: bool,
 }
@@ -99,13 +104,16 @@ impl Sampler {
         let mut clock = Clock::new(start, self.options.rate, self.options.schedule, self.options.duration);
         let mut outcome = Outcome::default();
         let (mut look, mut last, mut blind) = (Look::default(), At(0), 0);
+        let mut budget =
+            self.options.max_overhead.map(|share| Budget::new(share, clock.period(), own::cpu_time()));
         self.come(At(0));
         while let Some(tick) = clock.wait(stop) {
             outcome.missed += tick.missed;
             self.python.look(self.process.memory(), &self.tasks, &mut look);
             if look.threads.is_empty() {
                 blind += 1;
-                if !self.process.alive() || blind > MAX_BLIND {
+                // After an exec nothing that was learned of its memory holds: the process that we watched is no more.
+                if !self.process.alive() || self.process.execed() || blind > MAX_BLIND {
                     outcome.target_gone = true;
                     break;
                 }
@@ -118,6 +126,16 @@ impl Sampler {
             self.tell(&tick, &look, last);
             last = tick.at;
             outcome.dropped += self.outbox.take_dropped();
+            if let Some(budget) =
+                budget.as_mut().filter(|budget| budget.is_due(Duration::from_nanos(tick.at.0)))
+            {
+                let (now, looks) = (Duration::from_nanos(tick.at.0), outcome.taken + outcome.errors);
+                if let Some(period) = budget.spend(now, own::cpu_time(), looks) {
+                    clock.set_period(period);
+                    outcome.held_back |= budget.holds_back();
+                    self.trouble(tick.at, TroubleKind::HeldBack, 1);
+                }
+            }
             let mut events = std::mem::take(&mut self.events);
             if self.outbox.send(&mut events).is_err() {
                 break;
@@ -203,6 +221,7 @@ impl Sampler {
             state: State::Unknown,
             flags: Flags { holds_gil: thread.holds_gil, ..Flags::default() },
             quality: match thread.torn {
+                Some(Torn::Changed) => Quality::TopMissing(Torn::Changed),
                 Some(torn) => Quality::BaseMissing(torn),
                 None if thread.retried => Quality::Retried,
                 None => Quality::Whole,

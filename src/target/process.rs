@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -50,7 +51,7 @@ pub struct Thread {
     /// Its id as the target itself sees it: another one in a pid namespace.
     pub ns_tid: i32,
     /// Its name, at most 15 bytes.
-    pub comm: String,
+    pub comm: Arc<str>,
 }
 
 /// What `/proc/PID/stat` says.
@@ -324,7 +325,7 @@ impl Process {
                 let inner = nested.then(|| read_at_most(&dir.join("status"), MAX_CMDLINE).ok()).flatten();
                 let inner = inner.map(|status| ns_ids(&String::from_utf8_lossy(&status)));
                 let ns_tid = inner.and_then(|ids| ids.last().copied()).unwrap_or(tid);
-                Thread { tid, ns_tid, comm: comm(&dir) }
+                Thread { tid, ns_tid, comm: comm(&dir).into() }
             })
             .collect()
     }

@@ -1,5 +1,11 @@
 //! Recordings that nobody recorded: one made by hand, one like a busy service, and as many as wanted by chance.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "each test binary uses its own part, and fails where it cannot go on"
+)]
 
 use pitviper::model::gc::{Collection, Exactness};
 use pitviper::model::heap::{Arena, HeapState, SizeClass};
@@ -173,6 +179,7 @@ pub fn ended() -> Meta {
         missed: 1,
         errors: 0,
         own_cpu_ns: 1_000_000,
+        held_back: false,
         paused_ns: 0,
     };
     Meta { achieved: Some(achieved), ..meta() }

@@ -29,6 +29,7 @@ const TROUBLES: Codes<TroubleKind> = &[
     TroubleKind::Dropped,
     TroubleKind::Suspended,
     TroubleKind::Layout,
+    TroubleKind::HeldBack,
 ];
 const QUALITIES: Codes<Quality> = &[
     Quality::Whole,

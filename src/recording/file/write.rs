@@ -34,6 +34,8 @@ pub struct Recorder<W: Write> {
     out: W,
     codec: Codec,
     written: u64,
+    /// A block could not be written. What would follow it could not be read.
+    broken: bool,
     known: Known,
     held: Held,
     /// When the last block was written, on the recording's clock.
@@ -89,6 +91,7 @@ impl<W: Write> Recorder<W> {
             out,
             codec,
             written: (MAGIC.len() + size_of_val(&VERSION)) as u64,
+            broken: false,
             known: Known::default(),
             held: Held::default(),
             flushed: At(0),
@@ -111,8 +114,11 @@ impl<W: Write> Recorder<W> {
         Ok(())
     }
 
-    /// Writes all that is held back.
+    /// Writes all that is held back. After an error nothing more is written: a file is whole up to where it breaks.
     pub fn flush(&mut self) -> io::Result<()> {
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(io::Error::other("an earlier part of the recording could not be written"));
+        }
         let held = std::mem::take(&mut self.held);
         self.numbered(
             Kind::Strings,
@@ -163,7 +169,9 @@ impl<W: Write> Recorder<W> {
         self.rows(Kind::Troubles, &held.troubles)?;
         self.held.last = held.last;
         self.held.last.iter_mut().for_each(|(row, _)| *row = None);
-        self.out.flush()
+        self.out.flush()?;
+        self.broken = false;
+        Ok(())
     }
 
     /// Ends the recording: writes what is held back, what became of it all, and the mark that nothing follows.
