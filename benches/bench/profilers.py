@@ -85,6 +85,8 @@ class Pitviper(Profiler):
         return done.stdout
 
     def counted(self, out, said, seconds, threads):
+        if not os.path.exists(out + ".pit"):
+            raise Unable(complaint(said))
         info = json.loads(self.ask("info", "--json", out + ".pit"))
         looks, samples = info["looks"], max(info["samples"], 1)
         shares = {key: info.get(key, 0) / samples for key in ("retried", "probable", "partial")}
@@ -94,9 +96,7 @@ class Pitviper(Profiler):
 
     def profile(self, out):
         said = self.ask("export", out + ".pit", "-f", "folded", "--metric", "samples", "--idle")
-        profile = formats.folded(said)
-        profile.facts.update(self.counted(out, "", 0, 1).more)
-        return profile
+        return formats.folded(said)
 
 
 class PySpy(Profiler):

@@ -1,5 +1,6 @@
 """The table of truth: how much of what a profiler reports never happened, and how far the rest is from what did."""
 import collections
+import itertools
 import tempfile
 import time
 
@@ -14,6 +15,7 @@ START = 0.3
 Row = collections.namedtuple("Row", "program python")
 # What the truth is measured by: a profiler that stops the target for every sample.
 REFERENCE_RATE = 1000
+REFERENCE_RUNS = 3
 
 DEFAULT_PYTHONS = ["2.7", "3.8", "3.11", "3.13", "3.15-debian"]
 QUICK_PYTHONS = ["3.13"]
@@ -77,22 +79,22 @@ class Truth:
                     for rate in self.rates:
                         seen = look(tool, rate)
                         if seen:
-                            seen.distance = judges.distance(seen.kept, truth.kept) if truth else None
+                            seen.distance = mean_distance((seen.kept, kept) for kept in truth)
                             self.seen[row, tool.name, rate] = seen
 
     def reference(self, row, look):
-        """What the first reference that can do it sees, and how far it is from itself."""
+        """What the first reference that can do it sees, several times over; how far these are from each other."""
         for tool in self.references:
-            truth, again = look(tool, REFERENCE_RATE), look(tool, REFERENCE_RATE)
-            if truth and again:
-                self.by[row] = tool.name
-                self.repeats[row] = judges.distance(truth.kept, again.kept)
-                # Both are the truth: together they are twice as steady.
-                truth.kept = {key: truth.kept.get(key, 0) + again.kept.get(key, 0) for key in {*truth.kept, *again.kept}}
-                truth.distance = self.repeats[row]
-                self.seen[row, tool.name, REFERENCE_RATE] = truth
-                return truth
-        return None
+            runs = [look(tool, REFERENCE_RATE) for _ in range(REFERENCE_RUNS)]
+            if None in runs:
+                continue
+            kept = [run.kept for run in runs]
+            self.by[row] = tool.name
+            self.repeats[row] = mean_distance(itertools.combinations(kept, 2))
+            runs[0].distance = self.repeats[row]
+            self.seen[row, tool.name, REFERENCE_RATE] = runs[0]
+            return kept
+        return []
 
     def look(self, tool, rate, row, judge, target, directory):
         """What a tool reports; None where it cannot, which is remembered."""
@@ -158,6 +160,11 @@ class Truth:
             rows[row]["%s at %s" % (name, rate or "max")] = seen.as_json()
         told = lambda row: {"truth": self.by.get(row), "repeat": self.repeats.get(row)}
         return {"rows": [{**row._asdict(), **told(row), "tools": tools} for row, tools in rows.items()], "reasons": dict(self.reasons)}
+
+
+def mean_distance(pairs):
+    found = [judges.distance(*pair) for pair in pairs]
+    return sum(found) / len(found) if found else None
 
 
 def fine(share):
