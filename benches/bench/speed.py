@@ -20,10 +20,6 @@ DUMPS = 7
 # A tool whose samples are all errors cannot do this Python, although it says nothing.
 USELESS = 0.99
 
-# The goals, against the best rival (µs a round, rounds a second, CPU share) and against the floor.
-GOAL_FLOOR = 1.6
-GOAL_FIRST_MS = 15
-
 Row = collections.namedtuple("Row", "python threads depth waiting rate")
 # The Python on which rivals are measured where none can do a Python.
 STAND_IN = {"3.13t": "3.13"}

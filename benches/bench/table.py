@@ -1,8 +1,15 @@
 """The table of speed as text and as JSON."""
-from .speed import GOAL_FIRST_MS, GOAL_FLOOR, STAND_IN, goals, name_of
+from .speed import FIXED, STAND_IN, goals, name_of
 
 COLUMNS = [("µs/round", "us"), ("rounds/s", "rounds"), ("CPU %", "cpu"), ("error %", "errors"), ("stopped %", "stopped"), ("RSS MB", "rss")]
 NONE = "–"
+
+# Goals that are no ratio to a rival: see speed.goals for those.
+GOAL_FLOOR = 1.6
+GOAL_FIRST_MS = 15
+GOAL_ABOVE_WAKE_US = 15
+GOAL_STOPPED = 1.0
+GOAL_RSS = 15
 
 
 def number(value, digits=3):
@@ -79,18 +86,31 @@ class Table:
             said.append("%s × %s (%s)" % (number(ratio["ratio"]), ratio["tool"], unit))
         return lines + (["%-12s  %s" % ("pitviper is", " · ".join(said))] if said else [])
 
+    def goals(self, row):
+        """Goals of a row: what is measured, what it is, the bound, whether that is a lower one, the unit, and of what."""
+        for name, ratio in self.ratios(row).items():
+            if ratio["goal"] is not None:
+                figure = {"us": "µs/round", "rounds": "rounds/s", "cpu": "CPU", "floor": "µs/round"}[name]
+                yield figure, ratio["ratio"], ratio["goal"], name == "rounds", "×", ratio["tool"]
+        if row.rate != FIXED:
+            return
+        ours = {name: self.figure(row, self.ours, name) for name in ("us", "stopped", "rss")}
+        under = self.bench.floors.get(row)
+        if under and ours["us"] is not None:
+            yield "µs/round", ours["us"], under["wake_us"] + GOAL_ABOVE_WAKE_US, False, "µs", "waking up + %d" % GOAL_ABOVE_WAKE_US
+        if ours["stopped"] is not None:
+            yield "stopped", ours["stopped"], GOAL_STOPPED, False, "%", "the target's time"
+            yield "memory", ours["rss"], GOAL_RSS, False, "MB", "RSS"
+
     def summary(self):
         """The goals, one line each."""
-        lines = ["%-42s %-9s %9s %9s  %s" % ("", "figure", "is", "goal", "of")]
+        lines = ["%-42s %-9s %9s %10s  %s" % ("", "figure", "is", "goal", "of")]
         for row in self.rows:
-            for name, ratio in self.ratios(row).items():
-                if ratio["goal"] is None:
-                    continue
-                wanted = ("≥ %s ×" if name == "rounds" else "≤ %s ×") % number(ratio["goal"])
-                met = ratio["ratio"] >= ratio["goal"] if name == "rounds" else ratio["ratio"] <= ratio["goal"]
-                unit = {"us": "µs/round", "rounds": "rounds/s", "cpu": "CPU", "floor": "µs/round"}[name]
-                is_now = number(ratio["ratio"]) + " ×"
-                lines.append("%-42s %-9s %9s %9s  %s%s" % (name_of(row), unit, is_now, wanted, ratio["tool"], "" if met else "   missed"))
+            for figure, value, goal, least, unit, of in self.goals(row):
+                wanted = "%s %s %s" % ("≥" if least else "≤", number(goal), unit)
+                met = value >= goal if least else value <= goal
+                cells = (name_of(row), figure, "%s %s" % (number(value), unit), wanted, of, "" if met else "   missed")
+                lines.append("%-42s %-9s %9s %10s  %s%s" % cells)
         return lines + [""]
 
     def first(self):
