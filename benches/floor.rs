@@ -1,7 +1,7 @@
 //! The floor under a sampler: the same segments of the same process, read again and again by bare system calls.
 //!
-//! `floor PID SECONDS RATE < SEGMENTS`: a line `ADDRESS LENGTH` a segment, hexadecimal and decimal; RATE 0 is as fast as
-//! can be, otherwise a sleep comes before each round. No segments make a bare wake-up. Prints one line of JSON.
+//! `floor PID SECONDS RATE < SEGMENTS`: a line `ADDRESS LENGTH` a segment, hexadecimal and decimal; RATE 0 is as fast
+//! as can be, otherwise a sleep comes before each round. No segments make a bare wake-up. Prints one line of JSON.
 #![allow(missing_docs, reason = "it is a program")]
 #![allow(clippy::print_stdout, reason = "what it prints is its result")]
 

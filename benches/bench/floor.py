@@ -1,4 +1,5 @@
 """The floor: what the bare system calls cost that a round of ours makes, by the segments that it really reads."""
+
 import collections
 import json
 import re
@@ -66,7 +67,9 @@ def read_rounds(lines):
 def measure(program, pid, parts, rate, seconds, core):
     """Microseconds of CPU a round of reading these segments at this rate; no segments is a bare wake-up."""
     text = "".join("%x %d\n" % part for part in parts)
-    run = spawn([program, pid, seconds, rate], core, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    run = spawn(
+        [program, pid, seconds, rate], core, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
     said, complaint = run.communicate(text.encode())
     if run.returncode != 0:
         raise Unable("no floor: " + complaint.decode().strip())

@@ -1,4 +1,5 @@
 """What profilers write, read into one shape: stacks from the root on, each with how often it was seen."""
+
 import collections
 import os
 import re

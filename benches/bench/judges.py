@@ -3,6 +3,7 @@
 A frame may stand on another where the source has a call of it on the line that the lower one is on. Whatever breaks
 that never existed, whichever tool reports it.
 """
+
 import ast
 import re
 
@@ -114,7 +115,6 @@ class Judge:
     def key(self, stack):
         """What of a stack counts where distributions are compared: its functions."""
         return tuple(frame.name for frame in stack)
-
 
 
 class SharedLeaf(Judge):

@@ -1,4 +1,5 @@
 """The machine: which core is whose, what a process has used of it, and the Pythons that are here."""
+
 import os
 import pathlib
 import shutil

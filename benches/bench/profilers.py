@@ -1,4 +1,5 @@
 """The profilers: how each is had, started and ended, and how its figures and stacks are read out of what it writes."""
+
 import json
 import math
 import os
@@ -24,7 +25,7 @@ ASK_MAX = 200_000
 
 
 class Counted:
-    """What one run was, by its tool's own account: looks at all threads, how many a second, and the share that failed."""
+    """What one run was, by its tool's own account: looks at all threads, how many a second, the share that failed."""
 
     def __init__(self, rate, rounds, errors, **more):
         self.rate, self.rounds, self.errors, self.more = rate, rounds, errors, more
@@ -188,7 +189,9 @@ class Tachyon(Profiler):
 
     def prepare(self):
         words = [str(word) for word in self.command()]
-        said = subprocess.run([*words, "--help"], capture_output=True, text=True, env={**ENVIRONMENT, **self.environment})
+        said = subprocess.run(
+            [*words, "--help"], capture_output=True, text=True, env={**ENVIRONMENT, **self.environment}
+        )
         if said.returncode != 0:
             raise Unable(complaint(said.stderr))
 
@@ -239,7 +242,10 @@ def install(path):
         return
     RIVALS.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(RIVALS / "venv", ignore_errors=True)
-    for command in ([sys.executable, "-m", "venv", RIVALS / "venv"], [RIVALS / "venv/bin/pip", "-q", "install", *PACKAGES]):
+    for command in (
+        [sys.executable, "-m", "venv", RIVALS / "venv"],
+        [RIVALS / "venv/bin/pip", "-q", "install", *PACKAGES],
+    ):
         done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
         if done.returncode != 0:
             raise Unable("cannot be installed: " + complaint(done.stderr))

@@ -1,4 +1,5 @@
-"""The table of speed: what a look costs, how many there can be, and what the target loses, for us, the rivals and the floor."""
+"""What is measured of speed: what a look costs, how many there can be, and what the target loses."""
+
 import collections
 import os
 import subprocess
@@ -47,12 +48,14 @@ QUICK = [
     *rows_of(["3.13"], [(1, 50)], [FIXED]),
 ]
 FULL = rows_of(
-    ["3.8", "3.11", "3.13", "3.15-debian"], [(threads, depth) for threads in (1, 8, 64) for depth in (10, 50, 200)], [MAX]
+    ["3.8", "3.11", "3.13", "3.15-debian"],
+    [(threads, depth) for threads in (1, 8, 64) for depth in (10, 50, 200)],
+    [MAX],
 ) + [row for row in DEFAULT if row.rate or row.waiting or row.python == "3.13t"]
 
 
 def goals(row):
-    """What is wanted of a row, as ratios to the best rival: µs a round at most, rounds a second at least, CPU at most."""
+    """What is wanted of a row, as ratios to the best rival: rounds a second at least, the others at most."""
     if row.rate == MAX:
         if row.python == "3.13t":
             return {"us": 0.4}
@@ -168,7 +171,8 @@ class Bench:
         try:
             parts = floor.segments(ours, target.pid, self.core)
             costs = lambda what: median(
-                floor.measure(self.floor_program, target.pid, what, row.rate, 0.3, self.core) for _ in range(self.repeats)
+                floor.measure(self.floor_program, target.pid, what, row.rate, 0.3, self.core)
+                for _ in range(self.repeats)
             )
             figures = {"us": costs(parts), "segments": len(parts), "bytes": sum(length for _, length in parts)}
             if row.rate:

@@ -1,7 +1,15 @@
 """The table of speed as text and as JSON."""
+
 from .speed import FIXED, STAND_IN, goals, name_of
 
-COLUMNS = [("µs/round", "us"), ("rounds/s", "rounds"), ("CPU %", "cpu"), ("error %", "errors"), ("stopped %", "stopped"), ("RSS MB", "rss")]
+COLUMNS = [
+    ("µs/round", "us"),
+    ("rounds/s", "rounds"),
+    ("CPU %", "cpu"),
+    ("error %", "errors"),
+    ("stopped %", "stopped"),
+    ("RSS MB", "rss"),
+]
 NONE = "–"
 
 # Goals that are no ratio to a rival: see speed.goals for those.
@@ -87,7 +95,7 @@ class Table:
         return lines + (["%-12s  %s" % ("pitviper is", " · ".join(said))] if said else [])
 
     def goals(self, row):
-        """Goals of a row: what is measured, what it is, the bound, whether that is a lower one, the unit, and of what."""
+        """Goals of a row: the figure, what it is, the bound, whether that is a lower one, the unit, and of what."""
         for name, ratio in self.ratios(row).items():
             if ratio["goal"] is not None:
                 figure = {"us": "µs/round", "rounds": "rounds/s", "cpu": "CPU", "floor": "µs/round"}[name]
@@ -97,7 +105,9 @@ class Table:
         ours = {name: self.figure(row, self.ours, name) for name in ("us", "stopped", "rss")}
         under = self.bench.floors.get(row)
         if under and ours["us"] is not None:
-            yield "µs/round", ours["us"], under["wake_us"] + GOAL_ABOVE_WAKE_US, False, "µs", "waking up + %d" % GOAL_ABOVE_WAKE_US
+            yield "µs/round", ours["us"], under[
+                "wake_us"
+            ] + GOAL_ABOVE_WAKE_US, False, "µs", "waking up + %d" % GOAL_ABOVE_WAKE_US
         if ours["stopped"] is not None:
             yield "stopped", ours["stopped"], GOAL_STOPPED, False, "%", "the target's time"
             yield "memory", ours["rss"], GOAL_RSS, False, "MB", "RSS"
@@ -132,7 +142,11 @@ class Table:
     def as_json(self):
         rows = []
         for row in self.rows:
-            cells = {tool: self.bench.cells[row, tool].as_json() for tool in self.names if (row, tool) in self.bench.cells}
-            rows.append({**row._asdict(), "tools": cells, "floor": self.bench.floors.get(row), "ratios": self.ratios(row)})
+            cells = {
+                tool: self.bench.cells[row, tool].as_json() for tool in self.names if (row, tool) in self.bench.cells
+            }
+            rows.append(
+                {**row._asdict(), "tools": cells, "floor": self.bench.floors.get(row), "ratios": self.ratios(row)}
+            )
         first = [{"python": python, "tool": tool, "ms": ms} for (python, tool), ms in self.bench.first.items()]
         return {"rows": rows, "first_sample": first, "reasons": dict(self.bench.reasons)}

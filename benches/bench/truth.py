@@ -1,4 +1,5 @@
 """The table of truth: how much of what a profiler reports never happened, and how far the rest is from what did."""
+
 import collections
 import itertools
 import tempfile
@@ -40,8 +41,14 @@ class Seen:
     def as_json(self):
         worst = sorted(self.reasons.items(), key=lambda pair: -pair[1])[:10]
         return {
-            "samples": self.samples, "rate": self.rate, "verdicts": self.verdicts, "errors": self.errors * 100,
-            "impossible": self.share(judges.IMPOSSIBLE), "distance": self.distance, "worst": worst, **self.more,
+            "samples": self.samples,
+            "rate": self.rate,
+            "verdicts": self.verdicts,
+            "errors": self.errors * 100,
+            "impossible": self.share(judges.IMPOSSIBLE),
+            "distance": self.distance,
+            "worst": worst,
+            **self.more,
         }
 
 
@@ -57,8 +64,8 @@ class Truth:
         self.unable = set()
 
     def measure(self, rows):
-        for number, row in enumerate(rows):
-            progress("program %d of %d: %s on %s" % (number + 1, len(rows), *row))
+        for index, row in enumerate(rows):
+            progress("program %d of %d: %s on %s" % (index + 1, len(rows), *row))
             try:
                 self.row(row)
             except Unable as unable:
@@ -126,7 +133,9 @@ class Truth:
             for name, rate in ([(told, REFERENCE_RATE)] if told else []) + names:
                 lines.append(self.line(row, name, rate))
             lines.append("")
-        return "\n".join(lines + self.digest(rows) + ["%s  %s: %s" % (NONE, what, why) for what, why in self.reasons.items()])
+        return "\n".join(
+            lines + self.digest(rows) + ["%s  %s: %s" % (NONE, what, why) for what, why in self.reasons.items()]
+        )
 
     def digest(self, rows):
         """All programs at a glance: impossible stacks in percent, one column a tool and rate."""
@@ -151,7 +160,12 @@ class Truth:
         shares.append(number(seen.more["missed"] * 100) if "missed" in seen.more else NONE)
         if name == self.by.get(row):
             label, times = label + " = truth", None
-        figures = [number(seen.samples, 9), *shares, "%.3f" % seen.distance if seen.distance is not None else NONE, number(times)]
+        figures = [
+            number(seen.samples, 9),
+            *shares,
+            "%.3f" % seen.distance if seen.distance is not None else NONE,
+            number(times),
+        ]
         return "  %-22s" % label + "".join("%14s" % figure for figure in figures)
 
     def as_json(self):
@@ -159,7 +173,10 @@ class Truth:
         for (row, name, rate), seen in self.seen.items():
             rows[row]["%s at %s" % (name, rate or "max")] = seen.as_json()
         told = lambda row: {"truth": self.by.get(row), "repeat": self.repeats.get(row)}
-        return {"rows": [{**row._asdict(), **told(row), "tools": tools} for row, tools in rows.items()], "reasons": dict(self.reasons)}
+        return {
+            "rows": [{**row._asdict(), **told(row), "tools": tools} for row, tools in rows.items()],
+            "reasons": dict(self.reasons),
+        }
 
 
 def mean_distance(pairs):
