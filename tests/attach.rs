@@ -170,15 +170,66 @@ fn a_program_is_run_and_its_exit_code_and_output_come_through() {
 
 #[test]
 fn a_file_is_private() {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
     let Some(python) = python("3.11") else { return };
     let dir = tempfile::tempdir().unwrap();
     let (file, svg) = (dir.path().join("a.pit"), dir.path().join("a.svg"));
     let target = start(python, SHARES);
     attach(&target, &["-q", "-d", "0.2", "-o", file.to_str().unwrap(), "-o", svg.to_str().unwrap()]);
-    for file in [file, svg] {
+    for file in [&file, &svg] {
         assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{}", file.display());
     }
+
+    let ours = svg.metadata().unwrap().uid();
+    if ours != 0 {
+        return println!("skipped: only root can give files to who called sudo, and we are {ours}");
+    }
+    let pid = target.pid().to_string();
+    let given = dir.path().join("given.svg");
+    let status = Command::new(env!("CARGO_BIN_EXE_pitviper"))
+        .args(["attach", "-q", "--pid", &pid, "-d", "0.2", "-o", given.to_str().unwrap()])
+        .envs([("SUDO_UID", "65534"), ("SUDO_GID", "65533")])
+        .status()
+        .unwrap();
+    let meta = given.metadata().unwrap();
+    assert_eq!((status.code(), meta.uid(), meta.gid()), (Some(0), 65534, 65533));
+}
+
+#[test]
+fn record_takes_py_spys_options_and_leaves_a_flamegraph() {
+    let Some(python) = python("3.10") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let record = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pitviper"));
+        let output = command.arg("record").args(words).current_dir(dir.path()).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let target = start(python, SHOP);
+    let pid = target.pid().to_string();
+    record(&["-p", &pid, "-d", "1", "-r", "200", "-t", "-F", "--nonblocking", "-i", "--full-filenames"]);
+    let names = || std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path());
+    let svg = names().find(|path| path.extension().is_some_and(|end| end == "svg")).expect("an SVG");
+    assert!(std::fs::read_to_string(svg).unwrap().contains("work"));
+
+    let (inside, outside) = python.place(SHOP);
+    let program = inside.to_str().unwrap();
+    record(&["-o", "ran.txt", "-f", "raw", "-r", "500", python.exe().to_str().unwrap(), program, "20000"]);
+    std::fs::remove_file(outside).unwrap();
+    let folded = std::fs::read_to_string(dir.path().join("ran.txt")).unwrap();
+    assert!(folded.contains("work (") && folded.lines().all(|line| line.contains(' ')), "{folded}");
+}
+
+#[test]
+fn a_recording_knows_the_names_of_threads() {
+    let Some(python) = python("3.8") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("a.pit");
+    let target = start(python, SHOP);
+    attach(&target, &["-q", "-d", "0.3", "-o", file.to_str().unwrap()]);
+    let recording = open(&file);
+    let names: Vec<_> = recording.tracks.iter().map(|t| recording.string(t.name.unwrap())).collect();
+    assert_eq!(names, ["MainThread", "waiter"]);
+    assert_eq!(recording.tracks[0].native, Some(target.pid() as u32));
 }
 
 /// Starts `attach` beside the test.

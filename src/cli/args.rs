@@ -249,6 +249,9 @@ pub struct Run {
 /// `record`.
 #[derive(Debug, Args)]
 pub struct Record {
+    /// Only time holding the GIL: the same as --mode gil.
+    #[arg(short, long, hide = true)]
+    pub gil: bool,
     /// Which process.
     #[command(flatten)]
     pub target: Target,
@@ -259,7 +262,7 @@ pub struct Record {
     #[command(flatten)]
     pub view: export::ViewArgs,
     /// The program and its arguments, where no process is named.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, conflicts_with_all = ["pid", "name"], value_name = "CMD")]
+    #[arg(trailing_var_arg = true, conflicts_with_all = ["pid", "name"], value_name = "CMD")]
     pub command: Vec<std::ffi::OsString>,
 }
 

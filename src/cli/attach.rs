@@ -32,6 +32,9 @@ pub fn run(context: &Context, args: Run) -> anyhow::Result<Exit> {
 
 /// py-spy's spelling of both.
 pub fn record(context: &Context, args: Record) -> anyhow::Result<Exit> {
+    if args.gil {
+        return Err(Failure::not_yet("--gil").into());
+    }
     let plan = Plan::new(&args.observe, args.view.options()?)?;
     if args.command.is_empty() {
         let pid = context.pid(&args.target)?;

@@ -22,10 +22,10 @@ pub struct ViewArgs {
     #[arg(long, value_name = "METRIC", value_parser = one_of(&Metric::ALL, Metric::name))]
     pub metric: Option<Metric>,
     /// Keep threads that wait.
-    #[arg(long)]
+    #[arg(short, long)]
     pub idle: bool,
     /// Put threads at the root of their stacks.
-    #[arg(long)]
+    #[arg(short, long)]
     pub threads: bool,
     /// Only threads whose `name (tid N)` matches.
     #[arg(long, value_name = "REGEX")]

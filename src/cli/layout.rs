@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use serde::Serialize;
 
 use crate::layout::derive::{self, Overlay, Sources};
 use crate::layout::file::Meta;
@@ -74,9 +75,36 @@ pub fn derive(args: &Derive, catalogue: &Catalogue) -> Result<()> {
     Ok(())
 }
 
+/// A layout, as `layout list --json` prints it.
+#[derive(Debug, Serialize)]
+struct Listed<'a> {
+    name: &'a str,
+    serves: String,
+    arch: String,
+    built: Vec<&'a str>,
+    /// The versions that it was made from.
+    from: Vec<&'a str>,
+    /// Why no build at hand proves it.
+    computed: Option<&'a str>,
+    added: bool,
+}
+
 /// Prints all layouts: name, versions, machine, how it is built, from which builds it was made.
-pub fn list(catalogue: &Catalogue) -> Result<()> {
+pub fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     let mut out = io::stdout().lock();
+    if json {
+        let listed = catalogue.entries().iter().map(|entry| Listed {
+            name: &entry.layout.name,
+            serves: serves(&entry.meta),
+            arch: entry.meta.arch.to_string(),
+            built: entry.meta.flags.iter().map(|flag| flag.word()).collect(),
+            from: entry.builds.iter().map(|build| build.version.as_str()).collect(),
+            computed: entry.computed.as_deref(),
+            added: entry.added,
+        });
+        serde_json::to_writer(&mut out, &listed.collect::<Vec<_>>())?;
+        return Ok(writeln!(out)?);
+    }
     writeln!(out, "{:<15} {:<17} {:<8} {:<14} MADE FROM", "LAYOUT", "SERVES", "ARCH", "BUILT")?;
     for entry in catalogue.entries() {
         let built: Vec<&str> = entry.meta.flags.iter().map(|flag| flag.word()).collect();

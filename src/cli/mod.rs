@@ -79,7 +79,9 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Layout(Layout::Derive(args)) => {
             layout::derive(&args, &context.catalogue).map(|()| Exit::Done)
         }
-        Command::Layout(Layout::List) => layout::list(&context.catalogue).map(|()| Exit::Done),
+        Command::Layout(Layout::List) => {
+            layout::list(&context.catalogue, context.global.json).map(|()| Exit::Done)
+        }
         Command::Layout(Layout::Check(args)) => check::check(&context, &args),
         Command::Completions(args) => shell::completions(&args).map(|()| Exit::Done),
         Command::Man => shell::man().map(|()| Exit::Done),

@@ -269,6 +269,7 @@ fn achieved(outcome: &Outcome, cpu: Duration) -> Achieved {
         missed: outcome.missed,
         errors: outcome.errors,
         own_cpu_ns: cpu.as_nanos() as u64,
+        own_memory_bytes: own::peak_memory().unwrap_or(0),
         held_back: outcome.held_back,
         paused_ns: 0,
     }

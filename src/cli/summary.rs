@@ -25,6 +25,8 @@ struct Summary {
     errors: u64,
     /// The share of a core that we used.
     overhead: Option<f64>,
+    /// The most memory that we had resident, in bytes.
+    memory: u64,
     /// Looks were rarer than was asked, to stay within the budget.
     held_back: bool,
     /// Seconds for which the target was kept paused.
@@ -91,6 +93,7 @@ fn summary(recording: &Recording, view: &View<'_>, outputs: &[Output]) -> Summar
         retried: account.retried,
         errors: account.errors,
         overhead: achieved.and_then(crate::recording::Achieved::overhead),
+        memory: achieved.map_or(0, |achieved| achieved.own_memory_bytes),
         held_back: achieved.is_some_and(|achieved| achieved.held_back),
         paused: achieved.map_or(0.0, |achieved| Nanos(achieved.paused_ns).as_secs_f64()),
         files: outputs.iter().map(|output| output.path().display().to_string()).collect(),
@@ -125,7 +128,9 @@ fn write(
         account.partial_share() * 100.0,
     )?;
     if let Some(overhead) = summary.overhead {
-        writeln!(out, "pitviper used {:.1} % of a core and never paused the target", overhead * 100.0)?;
+        let memory = summary.memory as f64 / (1 << 20) as f64;
+        let cost = format!("{:.1} % of a core and {memory:.1} MiB", overhead * 100.0);
+        writeln!(out, "pitviper used {cost}, and never paused the target")?;
     }
     if let (true, Some(share)) = (summary.held_back, recording.meta.asked.max_overhead) {
         writeln!(

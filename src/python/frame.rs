@@ -104,7 +104,7 @@ pub struct Walk {
     pub torn: Option<Torn>,
     /// All frames were read in one call.
     pub at_once: bool,
-    /// It ended at the frame where the thread's last walk ended.
+    /// It ended at the frame where the thread's last walk ended that was not torn; a torn one ends nowhere.
     pub same_base: bool,
     /// The thread was walked before.
     pub known: bool,
@@ -117,6 +117,8 @@ struct Chain {
     links: Vec<Addr>,
     /// Those of recent walks, and which walk each was last part of: where the next walk will find most of its frames.
     likely: Vec<(Addr, u64)>,
+    /// The last frame of the last walk that was not torn.
+    base: Option<Addr>,
     walks: u64,
     look: u64,
 }
@@ -187,7 +189,6 @@ impl Frames {
         let known = self.last.contains_key(&thread);
         let last = self.last.entry(thread).or_default();
         last.look = self.look;
-        let base = last.links.last().copied();
         let mut at_once = true;
         let torn = match self.style.top(memory, thread) {
             Ok(top) => {
@@ -200,7 +201,11 @@ impl Frames {
             }
             Err(_) => Some(Torn::Unreadable),
         };
-        Walk { torn, at_once, same_base: known && base == last.links.last().copied(), known }
+        let before = last.base;
+        if torn.is_none() {
+            last.base = last.links.last().copied();
+        }
+        Walk { torn, at_once, same_base: known && before == last.base, known }
     }
 }
 

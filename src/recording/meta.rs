@@ -84,6 +84,8 @@ pub struct Achieved {
     pub errors: u64,
     /// CPU time that the recording program itself used.
     pub own_cpu_ns: u64,
+    /// The most memory that the recording program itself had resident, in bytes; zero where nobody said.
+    pub own_memory_bytes: u64,
     /// Looks became rarer than was asked, to stay within `max_overhead`.
     pub held_back: bool,
     /// For how long the target was kept paused.

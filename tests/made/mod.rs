@@ -179,6 +179,7 @@ pub fn ended() -> Meta {
         missed: 1,
         errors: 0,
         own_cpu_ns: 1_000_000,
+        own_memory_bytes: 0,
         held_back: false,
         paused_ns: 0,
     };
