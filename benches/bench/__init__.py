@@ -1,0 +1,1 @@
+"""The parts of scripts/bench; benches/README.md says how it measures."""
