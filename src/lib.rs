@@ -11,4 +11,5 @@ pub mod model;
 pub mod sampler;
 pub mod recording;
 pub mod format;
+pub mod tui;
 pub mod cli;

@@ -54,7 +54,15 @@ fn check(program: &str, frames: &[Frame], expected: &str) {
 
 #[test]
 fn the_benchmark_says_how_it_is_used() {
-    for arguments in [&["--help"][..], &["truth", "--help"], &["judge", "--help"], &["soak", "--help"]] {
+    for arguments in [
+        &["--help"][..],
+        &["truth", "--help"],
+        &["judge", "--help"],
+        &["soak", "--help"],
+        &["record", "--help"],
+        &["heap", "--help"],
+        &["gc", "--help"],
+    ] {
         let output = bench(arguments);
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         assert!(output.stdout.starts_with(b"usage: "), "{arguments:?}");

@@ -12,7 +12,7 @@ use pitviper::layout::Catalogue;
 use pitviper::memory::{Addr, Memory};
 use pitviper::target::locate::{LocateError, asyncio_debug, locate};
 use pitviper::target::{Located, Proc, Process, Root};
-use support::{PARK, Python, Target, install, python, pythons, start};
+use support::{PARK, Python, Target, install, python, pythons, start, wait_until};
 use tempfile::TempDir;
 
 fn catalogue() -> Catalogue {
@@ -380,9 +380,7 @@ fn a_process_whose_first_thread_has_ended_is_found() {
         let target = host(&prefix.shared_host(dir.path(), &[]), &prefix, "orphan");
         // The first thread may take its time to end.
         let stat = || fs::read_to_string(format!("/proc/{}/stat", target.pid())).expect("it runs");
-        while !stat().contains(") Z ") {
-            std::thread::yield_now();
-        }
+        wait_until("the end of the first thread", || stat().contains(") Z "));
         check(target.pid(), &python.version);
     }
 }

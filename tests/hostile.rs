@@ -14,7 +14,7 @@ use pitviper::layout::{Arch, Catalogue, Chosen, Fingerprint, Layout, Version, Wh
 use pitviper::memory::{Addr, Fault, Memory};
 use pitviper::model::Torn;
 use pitviper::python::frame::MAX_FRAMES;
-use pitviper::python::{Look, Python, check};
+use pitviper::python::{Python, check};
 use pitviper::target::{Located, Module, Root, Thread};
 
 /// Where the made-up memory is.
@@ -82,14 +82,13 @@ fn tasks() -> Vec<Thread> {
 fn look_with_all(word: impl Fn(u64) -> Option<u64>) {
     let catalogue = Catalogue::load(None).expect("the layouts read");
     let memory = Wild(word);
-    for entry in catalogue.entries().iter().filter(|entry| !entry.layout.name.contains(['-', 'd'])) {
+    for entry in catalogue.entries().filter(|entry| !entry.layout.name.contains(['-', 'd'])) {
         let located = located(entry);
         let mut python = Python::open(&located).expect("its layout has all");
-        let mut look = Look::default();
         for _ in 0..2 {
-            python.look(&memory, &tasks(), &mut look);
-            for thread in &look.threads {
-                for frame in look.frames(thread) {
+            python.look(&memory, &tasks());
+            for thread in &python.seen.threads {
+                for frame in python.frames(thread) {
                     python.codes.get(frame.code).expect("a code of this look").position(frame.offset);
                 }
             }
@@ -187,13 +186,16 @@ fn threads_without_end_and_frames_without_end_are_cut() {
             })
         });
         let mut python = Python::open(&located(entry)).expect("its layout has all");
-        let mut look = Look::default();
-        python.look(&memory, &tasks(), &mut look);
+        python.look(&memory, &tasks());
+        let look = &python.seen;
         assert_eq!(look.missing, Some(Torn::TooDeep), "{name}");
         assert_eq!(look.threads.len(), 1 << 16, "{name}");
         let first =
             look.threads.iter().find(|thread| thread.state == Addr(THREADS)).expect("the first thread");
         // Its frames are no functions.
-        assert!(first.torn.is_some() && look.frames(first).len() <= MAX_FRAMES, "{name}: {first:?}");
+        assert!(
+            first.quality.is_partial() && python.frames(first).count() <= MAX_FRAMES,
+            "{name}: {first:?}"
+        );
     }
 }

@@ -44,8 +44,9 @@ fn every_command_of_the_readme_works_as_it_stands() {
             .replace("1234", &target.pid().to_string())
             .replace("--duration 30s", "--duration 300ms")
             .replace("app.py", "app.py 3000");
-        let endless =
-            command.contains("attach") && !command.contains("--duration") || command.contains("record");
+        let endless = command.contains("attach") && !command.contains("--duration")
+            || command.contains("record")
+            || command.contains(" top ") && !command.contains("--once");
         let command = if endless { format!("timeout --signal=INT 1 {command}") } else { command };
         let output = Command::new("sh")
             .args(["-c", &command])

@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 
 /// Where a crate may be named: prefixes of paths below `src/`. `model` may name no crate at all.
 const CRATE_HOMES: &[(&str, &[&str])] = &[
-    ("nix", &["memory/", "target/"]),
+    ("nix", &["memory/", "target/", "tui/terminal"]),
     ("rustix", &["memory/", "target/"]),
     ("libc", &["memory/", "target/"]),
     ("remoteprocess", &["memory/", "target/", "native/"]),
@@ -29,6 +29,7 @@ const CRATE_HOMES: &[(&str, &[&str])] = &[
     ("addr2line", &["native/", "target/elf", "layout/derive"]),
     ("inferno", &["format/flamegraph"]),
     ("ratatui", &["tui/view", "tui/terminal"]),
+    ("crossterm", &["tui/terminal"]),
     ("crossbeam_channel", &["sampler/channel", "cli/", "tui/terminal"]),
     ("signal_hook", &["cli/"]),
     ("clap", &["cli/"]),

@@ -47,8 +47,8 @@ class Profiler:
         it writes what `profile` reads, else what costs it least."""
         raise NotImplementedError
 
-    def dump(self, pid):
-        """The command that prints all stacks once."""
+    def once(self, pid):
+        """The command that takes one look at all stacks."""
         raise NotImplementedError
 
     def counted(self, out, said, seconds, threads):
@@ -63,8 +63,8 @@ class Profiler:
 
 
 class Pitviper(Profiler):
-    def __init__(self, path, consistency=None):
-        self.path, self.consistency = path, consistency
+    def __init__(self, path, consistency=None, layouts=None):
+        self.path, self.consistency, self.layouts = path, consistency, layouts
         self.name = "pitviper" + ("" if consistency is None else " " + consistency)
         self.stops = consistency == "stop"
 
@@ -74,10 +74,13 @@ class Pitviper(Profiler):
 
     def attach(self, pid, rate, seconds, out, stacks):
         how = [] if self.consistency is None else ["--consistency", self.consistency]
+        how += [] if self.layouts is None else ["--layouts", self.layouts]
         return [self.path, "attach", "--quiet", "-p", pid, "--rate", rate or "max", *how, "-o", out + ".pit"]
 
-    def dump(self, pid):
-        return [self.path, "dump", "-p", pid]
+    def once(self, pid):
+        # `dump` watches for a tenth of a second, to say how busy each thread is.
+        out = os.path.join(tempfile.gettempdir(), "pitviper-once-%s.pit" % pid)
+        return [self.path, "attach", "-q", "--pid", pid, "-d", "1ms", "-o", out]
 
     def ask(self, *arguments):
         done = subprocess.run([self.path, *arguments], capture_output=True, text=True, env=ENVIRONMENT)
@@ -116,7 +119,7 @@ class PySpy(Profiler):
         options = ["-i", "-f", "raw", "-r", rate or ASK_MAX, "-o", out + ".raw", *self.how]
         return [self.path, "record", "-p", pid, *options]
 
-    def dump(self, pid):
+    def once(self, pid):
         return [self.path, "dump", "-p", pid, *self.how]
 
     def counted(self, out, said, seconds, threads):
@@ -152,7 +155,7 @@ class Austin(Profiler):
         interval = max(1, round(1_000_000 / rate)) if rate else 1
         return [*self.launcher, self.path, "-i", interval, "-o", out + ".mojo", "-p", pid]
 
-    def dump(self, pid):
+    def once(self, pid):
         return [*self.launcher, self.path, "-w", pid]
 
     def counted(self, out, said, seconds, threads):
@@ -199,7 +202,7 @@ class Tachyon(Profiler):
         what = ["--collapsed", "-o", out + ".collapsed"] if stacks else ["--binary", "-o", out + ".tach"]
         return [*self.command(), "attach", pid, "-r", rate or ASK_MAX, "-d", math.ceil(seconds), "-a", *self.how, *what]
 
-    def dump(self, pid):
+    def once(self, pid):
         return [*self.command(), "dump", pid, *self.how]
 
     def counted(self, out, said, seconds, threads):

@@ -182,20 +182,20 @@ class Bench:
             self.reasons.setdefault("floor", str(unable))
 
     def first_samples(self, name):
-        """Milliseconds from start to end of one dump: no tool can have its first sample later than that."""
+        """Milliseconds from start to end of one look: no tool can have its first sample later than that."""
         with self.python(name).start(WORK, ["1", "50", "0"], self.target_core) as target:
             for tool in self.tools:
                 if (tool.name, name) in self.unable:
                     continue
-                times = [self.dump(tool, target) for _ in range(DUMPS)]
+                times = [self.once(tool, target) for _ in range(DUMPS)]
                 self.first[name, tool.name] = median(times)
 
-    def dump(self, tool, target):
+    def once(self, tool, target):
         """Started without a fork of this process, which would count as the tool's time; so this process is pinned."""
         here = os.sched_getaffinity(0)
         os.sched_setaffinity(0, {self.core})
         try:
-            command = [str(word) for word in tool.dump(target.pid)]
+            command = [str(word) for word in tool.once(target.pid)]
             environment = {**ENVIRONMENT, **tool.environment}
             began = time.monotonic()
             done = subprocess.run(

@@ -128,7 +128,7 @@ class Table:
         names = sorted({python for python, _ in self.bench.first}, key=[row.python for row in self.rows].index)
         if not names:
             return []
-        lines = ["ms from start to end of one dump (goal ≤ %d)" % GOAL_FIRST_MS]
+        lines = ["ms from start to end of one look (goal ≤ %d)" % GOAL_FIRST_MS]
         lines.append("  %-12s" % "" + "".join("%13s" % tool for tool in self.names))
         for python in names:
             figures = [number(self.bench.first.get((python, tool))) for tool in self.names]

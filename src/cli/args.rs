@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::units::{Interval, Rate, Share};
-use super::{export, info, layout as layouts};
+use super::{export, gc, heap, info, layout as layouts, report, top, view};
+use crate::sampler::{Depth, HeapOptions};
 
 /// Look at a running CPython from outside, and see where its time goes.
 #[derive(Debug, Parser)]
@@ -61,8 +62,14 @@ pub enum Command {
     Run(Run),
     /// py-spy's spelling of attach and run; without -o it writes an SVG
     Record(Record),
+    /// The live view: functions, call tree, flame graph, threads, memory and collector
+    Top(Box<top::Top>),
     /// Print every thread's stack, now
     Dump(Dump),
+    /// What the process holds: where its memory is, and which objects take it
+    Heap(heap::HeapArgs),
+    /// The garbage collector, live and summed up
+    Gc(gc::Args),
     /// Write any format from a recording
     Export(export::Export),
     /// Say what a recording holds, who made it, and how good it is
@@ -76,18 +83,12 @@ pub enum Command {
     Layout(Layout),
     /// Print a completion script
     Completions(Completions),
-    /// Print the manual page
-    Man,
-    /// The live view (not yet)
-    Top(NotYet),
-    /// What the process holds (not yet)
-    Heap(NotYet),
-    /// The garbage collector, live and summed up (not yet)
-    Gc(NotYet),
-    /// One HTML page from a recording (not yet)
-    Report(NotYet),
-    /// Serve a recording's report and open it (not yet)
-    View(NotYet),
+    /// Print the manual page, of pitviper or of one of its commands
+    Man(Man),
+    /// One HTML page from a recording: flame graph, heat map, threads, collector; it needs no network
+    Report(report::Report),
+    /// Serve a recording's report on this machine and open it
+    View(view::Show),
 }
 
 /// Which process.
@@ -95,7 +96,7 @@ pub enum Command {
 #[command(next_help_heading = "Target")]
 pub struct Target {
     /// The process to look at, decimal or 0x hex.
-    #[arg(short, long, value_name = "PID", value_delimiter = ',', value_parser = super::units::pid)]
+    #[arg(short, long, value_name = "PID", value_delimiter = ',', allow_negative_numbers = true, value_parser = super::units::pid)]
     pub pid: Vec<i32>,
     /// Running Pythons whose command line matches.
     #[arg(long, value_name = "REGEX", conflicts_with = "pid")]
@@ -107,20 +108,42 @@ pub struct Target {
 #[command(next_help_heading = "Observing")]
 pub struct Observe {
     /// Looks a second: `100`, `1khz`, `max` [default: 100].
-    #[arg(short, long, value_name = "RATE")]
+    #[arg(short, long, value_name = "RATE", allow_negative_numbers = true)]
     pub rate: Option<Rate>,
     /// Stop after this time: `200ms`, `1.5s`, `2m`; a bare number is seconds.
-    #[arg(short, long, value_name = "TIME")]
+    #[arg(short, long, value_name = "TIME", allow_negative_numbers = true)]
     pub duration: Option<Interval>,
     /// When the looks happen: at random (nothing of the target's own rhythm shows) or at a fixed beat.
     #[arg(long, value_enum, default_value_t = Schedule::Poisson, value_name = "HOW")]
     pub schedule: Schedule,
+    /// What to do about stacks that change while they are read.
+    #[arg(long, value_enum, default_value_t = Consistency::Checked, value_name = "HOW")]
+    pub consistency: Consistency,
+    /// The share of time for which `--consistency exact` may pause the target.
+    #[arg(long, default_value = "1%", value_name = "SHARE")]
+    pub pause_budget: Share,
     /// How much of a core we may use; over it, looks become rarer [default: 5% without --rate, else any].
     #[arg(long, value_name = "SHARE")]
     pub max_overhead: Option<Share>,
+    /// How deep to look into the heap beside the stacks: what one read gives and the arenas ten times a second, the pools
+    /// once a second; where that would cost more than the budget leaves, less often.
+    #[arg(long, value_enum, default_value_t = HeapDepth::Pools, value_name = "DEPTH")]
+    pub heap: HeapDepth,
+    /// Count all objects by type every so often, such as `30s`, without stopping the target; over the budget, less often.
+    #[arg(long, value_name = "TIME", allow_negative_numbers = true)]
+    pub census_every: Option<Interval>,
+    /// Follow the children too, and theirs, as they come and go; the processes named need not be Pythons themselves.
+    #[arg(short, long)]
+    pub subprocesses: bool,
+    /// Record which instruction each stack was at, specialised ones by their own names (3.11 and later).
+    #[arg(long)]
+    pub opcodes: bool,
     /// Keep the whole command line in the recording, not program and script alone.
     #[arg(long)]
     pub show_cmdline: bool,
+    /// Keep the lines of source that were met, as they are on disk; the report shows them.
+    #[arg(long)]
+    pub source: bool,
     /// Write to this file; the name says the format. Repeatable; `-` is standard output.
     #[arg(short, long, value_name = "FILE")]
     pub output: Vec<PathBuf>,
@@ -136,9 +159,9 @@ pub struct Observe {
 }
 
 /// Looks a second where none are asked for.
-const RATE: Rate = Rate::Hertz(100.0);
+pub const RATE: Rate = Rate::Hertz(100.0);
 /// What observing may cost where no rate is asked for.
-const OVERHEAD: Share = Share(0.05);
+pub const OVERHEAD: Share = Share(0.05);
 
 impl Observe {
     /// Looks a second.
@@ -151,6 +174,34 @@ impl Observe {
         let default = self.rate.is_none().then_some(OVERHEAD);
         self.max_overhead.or(default).map(|share| share.0)
     }
+
+    /// How the heap is followed, if it is; memory is put down to code where `attribute` says so.
+    pub fn heap(&self, attribute: bool) -> Option<HeapOptions> {
+        let depth = match self.heap {
+            HeapDepth::Off => None,
+            HeapDepth::Counters => Some(Depth::Counters),
+            HeapDepth::Arenas => Some(Depth::Arenas),
+            HeapDepth::Pools => Some(Depth::Pools),
+        };
+        if depth.is_none() && self.census_every.is_none() && !attribute {
+            return None;
+        }
+        let census_every = self.census_every.map(|interval| interval.0);
+        Some(HeapOptions { depth, max_overhead: self.max_overhead(), census_every, attribute })
+    }
+}
+
+/// How deep the heap is looked into beside the stacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum HeapDepth {
+    /// Not at all.
+    Off,
+    /// Numbers that one read gives: resident memory, arenas, blocks where the build counts them.
+    Counters,
+    /// The table of arenas too: where each is, and how many of its pools are in use.
+    Arenas,
+    /// The headers of pools too: blocks in use of each size class, and of each arena.
+    Pools,
 }
 
 /// When looks happen.
@@ -162,55 +213,33 @@ pub enum Schedule {
     Fixed,
 }
 
+/// What is done about a stack that changes while it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Consistency {
+    /// Read it again, then keep what is certain; the target is never paused.
+    Checked,
+    /// Where that leaves a part out, pause the target for one look, within --pause-budget.
+    Exact,
+    /// Pause the target for every look.
+    Stop,
+}
+
 /// Options that are decided but have nothing to act on yet; each says so when it is used.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Not yet")]
 pub struct Later {
-    /// What to do about stacks that change while they are read.
-    #[arg(long, hide = true, value_name = "HOW")]
-    pub consistency: Option<String>,
-    /// How much of the time the target may be stopped.
-    #[arg(long, hide = true, value_name = "SHARE")]
-    pub pause_budget: Option<String>,
-    /// What to record of the heap.
-    #[arg(long, hide = true, value_name = "TIER")]
-    pub heap: Option<String>,
-    /// Take a census of the heap every so often.
-    #[arg(long, hide = true, value_name = "TIME")]
-    pub census_every: Option<String>,
     /// Rotate the recording at this size.
     #[arg(long, hide = true, value_name = "SIZE")]
     pub max_size: Option<String>,
-    /// Record opcodes.
-    #[arg(long, hide = true)]
-    pub opcodes: bool,
-    /// Keep the source lines seen.
-    #[arg(long, hide = true)]
-    pub source: bool,
     /// Native frames.
     #[arg(short, long, hide = true)]
     pub native: bool,
-    /// Follow children.
-    #[arg(short, long, hide = true)]
-    pub subprocesses: bool,
 }
 
 impl Later {
     /// The first option that was used although its time has not come, and what was said to it.
     pub fn used(&self) -> Option<&'static str> {
-        let consistency = self.consistency.as_deref().is_some_and(|how| how != "checked");
-        let heap = self.heap.as_deref().is_some_and(|tier| tier != "off");
-        first_used(&[
-            (consistency, "--consistency"),
-            (self.pause_budget.is_some(), "--pause-budget"),
-            (heap, "--heap"),
-            (self.census_every.is_some(), "--census-every"),
-            (self.max_size.is_some(), "--max-size"),
-            (self.opcodes, "--opcodes"),
-            (self.source, "--source"),
-            (self.native, "--native"),
-            (self.subprocesses, "--subprocesses"),
-        ])
+        first_used(&[(self.max_size.is_some(), "--max-size"), (self.native, "--native")])
     }
 }
 
@@ -272,9 +301,21 @@ pub struct Dump {
     /// Which processes.
     #[command(flatten)]
     pub target: Target,
+    /// The children too, and theirs: as many of them as are Pythons.
+    #[arg(short, long)]
+    pub subprocesses: bool,
     /// Whole file paths instead of their last part.
     #[arg(long)]
     pub full_filenames: bool,
+    /// Look so many times, and mark which threads moved.
+    #[arg(long, value_name = "TIMES", value_parser = clap::value_parser!(u32).range(1..))]
+    pub repeat: Option<u32>,
+    /// The time between looks [default: 1s]; alone, it means two looks.
+    #[arg(long, value_name = "TIME")]
+    pub every: Option<Interval>,
+    /// Show the values of locals, but not of what is called a password or the like; -ll shows more of each.
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub locals: u8,
     /// Options whose time has not come.
     #[command(flatten)]
     pub later: DumpLater,
@@ -283,18 +324,6 @@ pub struct Dump {
 /// Options of `dump` whose time has not come.
 #[derive(Debug, Clone, Default, Args)]
 pub struct DumpLater {
-    /// Values of locals.
-    #[arg(long, hide = true)]
-    pub locals: bool,
-    /// Look several times.
-    #[arg(long, hide = true, value_name = "TIMES")]
-    pub repeat: Option<String>,
-    /// The time between looks.
-    #[arg(long, hide = true, value_name = "TIME")]
-    pub every: Option<String>,
-    /// Follow children.
-    #[arg(short, long, hide = true)]
-    pub subprocesses: bool,
     /// Native frames.
     #[arg(short, long, hide = true)]
     pub native: bool,
@@ -303,13 +332,7 @@ pub struct DumpLater {
 impl DumpLater {
     /// The first option that was used although its time has not come.
     pub fn used(&self) -> Option<&'static str> {
-        first_used(&[
-            (self.locals, "--locals"),
-            (self.repeat.is_some(), "--repeat"),
-            (self.every.is_some(), "--every"),
-            (self.subprocesses, "--subprocesses"),
-            (self.native, "--native"),
-        ])
+        first_used(&[(self.native, "--native")])
     }
 }
 
@@ -351,10 +374,10 @@ pub struct Completions {
     pub shell: clap_complete::Shell,
 }
 
-/// A command whose time has not come: takes anything.
+/// `man`.
 #[derive(Debug, Args)]
-pub struct NotYet {
-    /// Whatever was said.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    pub rest: Vec<std::ffi::OsString>,
+pub struct Man {
+    /// The command; without one, pitviper itself.
+    #[arg(value_name = "COMMAND")]
+    pub command: Vec<String>,
 }

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use super::args;
 use super::failure::Exit;
 use super::open::Context;
+use super::paint::{Paint, Tone};
 use super::plain;
 use crate::target::access::{Check, Existence, Finding, Id, Relation, Verdict, blame, diagnose};
 use crate::target::process::user_name;
@@ -22,13 +23,14 @@ pub struct Advice {
 /// Prints each check with its verdict, for every process that was named.
 pub fn doctor(context: &Context, args: &args::Doctor) -> anyhow::Result<Exit> {
     let mut out = io::stdout().lock();
+    let paint = Paint::of(context.global.color, &out);
     if args.target.pid.is_empty() && args.target.name.is_none() {
-        let good = run(&context.proc, None, &mut out)?;
+        let good = run(&context.proc, None, paint, &mut out)?;
         return Ok(if good { Exit::Done } else { Exit::Permission });
     }
     let mut exit = Exit::Done;
     for pid in context.pids(&args.target)? {
-        if !run(&context.proc, Some(pid), &mut out)? {
+        if !run(&context.proc, Some(pid), paint, &mut out)? {
             // What is not there is refused by nobody.
             exit = if Process::open(&context.proc, pid).is_ok() { Exit::Permission } else { Exit::Gone };
         }
@@ -37,7 +39,7 @@ pub fn doctor(context: &Context, args: &args::Doctor) -> anyhow::Result<Exit> {
 }
 
 /// Prints each check with its verdict and what mends it; whether the process can be read, or any could.
-pub fn run(proc: &Proc, pid: Option<i32>, out: &mut dyn Write) -> anyhow::Result<bool> {
+pub fn run(proc: &Proc, pid: Option<i32>, paint: Paint, out: &mut dyn Write) -> anyhow::Result<bool> {
     let mut checks = diagnose(proc, pid);
     let attempt = pid.map(|pid| attempt(proc, pid));
     if let Some(Ok(())) = attempt {
@@ -58,7 +60,7 @@ pub fn run(proc: &Proc, pid: Option<i32>, out: &mut dyn Write) -> anyhow::Result
     for check in &checks {
         let advice = advice(check, pid.is_some(), &again);
         let name = check.finding.name();
-        writeln!(out, "  {:7}  {name:14}  {}", word(check.verdict), plain::line(&advice.said))?;
+        writeln!(out, "  {}  {name:14}  {}", word(check.verdict, paint), plain::line(&advice.said))?;
         if matches!(check.verdict, Verdict::Bad | Verdict::Doubtful) {
             for remedy in advice.remedies {
                 if !hints.contains(&remedy) {
@@ -69,6 +71,13 @@ pub fn run(proc: &Proc, pid: Option<i32>, out: &mut dyn Write) -> anyhow::Result
         }
     }
     let bad = checks.iter().any(|check| check.verdict == Verdict::Bad);
+    if let (Some(Err(ProcessError::Permission { .. })), false) = (&attempt, bad) {
+        writeln!(out, "  {}  {:14}  {}", word(Verdict::Bad, paint), "unknown", super::hints::UNSEEN)?;
+        writeln!(
+            out,
+            "           hint: run pitviper on the host, or as root in the container of the process"
+        )?;
+    }
     Ok(attempt.map_or(!bad, |attempt| attempt.is_ok()))
 }
 
@@ -82,13 +91,15 @@ fn attempt(proc: &Proc, pid: i32) -> Result<(), ProcessError> {
     Process::open(proc, pid)?.readable().map(|_| ())
 }
 
-fn word(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Good => "ok",
-        Verdict::Doubtful => "warning",
-        Verdict::Bad => "FAIL",
-        Verdict::Unknown => "unknown",
-    }
+/// A verdict, as wide as the widest.
+fn word(verdict: Verdict, paint: Paint) -> String {
+    let (tone, word) = match verdict {
+        Verdict::Good => (Tone::Good, "ok     "),
+        Verdict::Doubtful => (Tone::Doubtful, "warning"),
+        Verdict::Bad => (Tone::Bad, "FAIL   "),
+        Verdict::Unknown => (Tone::Doubtful, "unknown"),
+    };
+    paint.say(tone, word)
 }
 
 /// The command line that is under way, to be pasted behind `sudo`.
@@ -277,7 +288,7 @@ fn capabilities(mask: u64) -> String {
     let mut names: Vec<String> = names.collect();
     let rest = mask.count_ones() as usize - names.len();
     if rest > 0 {
-        names.push(format!("{rest} others"));
+        names.push(if rest == 1 { "one other".into() } else { format!("{rest} others") });
     }
     names.join(", ")
 }

@@ -1,5 +1,7 @@
 //! `export`: any format from a recording; and the options by which every command looks at one.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -7,8 +9,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use super::failure::{Exit, Failure};
 use super::open::Context;
-use super::output;
+use super::output::{self, Output};
 use super::units::Interval;
+use crate::recording::file::MAGIC;
 use crate::recording::{self, By, Metric, Mode, OpenError, Recording, View, ViewError, ViewOptions};
 
 /// How to look at a recording.
@@ -126,16 +129,20 @@ pub fn export(context: &Context, args: &Export) -> anyhow::Result<Exit> {
     };
     // A wrong option is told before a large file is read.
     args.view.options()?;
+    outputs.iter().map(Output::path).try_for_each(output::probe)?;
     let recording = open(context, &args.file)?;
     let options = args.view.options_or(&recording)?;
-    for output in &outputs {
-        if same_file(output.path(), &args.file) {
-            let message = format!("{} would be written over itself", args.file.display());
-            return Err(Failure::new(Exit::Usage, message).into());
-        }
-        output.write(&recording, &options)?;
+    if options.metric.is_memory() && recording.allocations.is_empty() {
+        let message = format!("{}: nothing in it is put down to memory", args.file.display());
+        let hint = "`pitviper attach --pid PID --metric bytes -o profile.pit` records it";
+        return Err(Failure::new(Exit::Failed, message).hint(hint).into());
     }
-    Ok(Exit::Done)
+    if outputs.iter().any(|output| same_file(output.path(), &args.file)) {
+        let message = format!("{} would be written over itself", args.file.display());
+        return Err(Failure::new(Exit::Usage, message).hint("name another file: -o OTHER").into());
+    }
+    let (_, result) = output::write_all(context, &recording, &options, &outputs);
+    result.map(|()| Exit::Done)
 }
 
 /// Reads a recording as far as it is whole, and says so where it is not.
@@ -143,9 +150,10 @@ pub fn open(context: &Context, path: &Path) -> anyhow::Result<Recording> {
     let recording = recording::open(path).map_err(|error| {
         let message = format!("{}: {error}", path.display());
         match error {
-            OpenError::Io(_) | OpenError::Empty { .. } => Failure::new(Exit::Failed, message),
-            OpenError::NotARecording => Failure::new(Exit::Failed, message)
-                .hint("`pitviper attach --pid PID -o profile.pit` makes one"),
+            OpenError::Io(_) | OpenError::Empty { .. } | OpenError::NotARecording => {
+                Failure::new(Exit::Failed, message)
+                    .hint("`pitviper attach --pid PID -o profile.pit` makes one")
+            }
             OpenError::TooNew { .. } => Failure::new(Exit::Failed, message).hint("a newer pitviper reads it"),
         }
     })?;
@@ -155,16 +163,31 @@ pub fn open(context: &Context, path: &Path) -> anyhow::Result<Recording> {
     Ok(recording)
 }
 
-fn same_file(one: &Path, other: &Path) -> bool {
+/// The file and the moment that a word names: `FILE.pit@12s`. A file that is called so goes first.
+pub fn named(word: &Path) -> (PathBuf, Option<Interval>) {
+    let text = word.to_string_lossy();
+    let split = text.rsplit_once('@').and_then(|(file, moment)| Some((file, moment.parse().ok()?)));
+    match split.filter(|_| !word.exists()) {
+        Some((file, moment)) => (file.into(), Some(moment)),
+        None => (word.to_owned(), None),
+    }
+}
+
+/// Whether a file begins as recordings do.
+pub fn is_recording(path: &Path) -> bool {
+    let mut first = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(MAGIC.len() as u64).read_to_end(&mut first));
+    read.is_ok() && first == MAGIC
+}
+
+/// Whether two names are of one file that is there.
+pub(super) fn same_file(one: &Path, other: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().ok();
     real(one).is_some_and(|one| Some(one) == real(other))
 }
 
 fn view_failure(error: ViewError) -> Failure {
-    match error {
-        ViewError::NotYet { what } => Failure::not_yet(&what),
-        error => Failure::new(Exit::Usage, error.to_string()),
-    }
+    Failure::new(Exit::Usage, error.to_string())
 }
 
 /// An option that takes one of a few words.

@@ -5,6 +5,10 @@ use crate::layout::Missing;
 use crate::target::locate::LocateError;
 use crate::target::{Proc, ProcessError};
 
+/// What is said where the kernel refuses for a reason that it does not show.
+pub const UNSEEN: &str =
+    "nothing that can be seen from here forbids it; a sandbox may, or a namespace above ours";
+
 /// What the user is told of an error.
 pub fn explain(error: &anyhow::Error) -> Failure {
     for cause in error.chain() {
@@ -52,7 +56,7 @@ fn permission(pid: i32, error: &ProcessError) -> Failure {
             let hint: Vec<String> = advice.remedies.into_iter().chain([every]).collect();
             Failure::new(Exit::Permission, format!("{error}: {}", advice.said)).hint(hint.join("\n"))
         }
-        None => Failure::new(Exit::Permission, error.to_string()).hint(every),
+        None => Failure::new(Exit::Permission, format!("{error}: {UNSEEN}")).hint(every),
     }
 }
 

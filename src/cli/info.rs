@@ -11,7 +11,7 @@ use super::export;
 use super::failure::Exit;
 use super::open::Context;
 use super::plain;
-use crate::model::{Process, TrackId, TroubleKind};
+use crate::model::{Process, TrackId, TrackKind, TroubleKind};
 use crate::recording::{Account, Meta, Recording, label};
 
 /// `info`.
@@ -36,6 +36,7 @@ struct Told<'r> {
     missed: u64,
     errors: u64,
     retried: u64,
+    stopped: u64,
     probable: u64,
     partial: u64,
     processes: Vec<ToldProcess<'r>>,
@@ -76,6 +77,8 @@ struct Counts {
     rows: usize,
     collections: usize,
     heap_states: usize,
+    censuses: usize,
+    allocations: usize,
     counters: usize,
     marks: usize,
 }
@@ -110,7 +113,8 @@ fn tell(recording: &Recording) -> Told<'_> {
         free_threaded: process.free_threaded,
         debug: process.debug,
     };
-    let threads = (0..).map(TrackId).zip(&recording.tracks).map(|(id, track)| Thread {
+    let threads = (0..).map(TrackId).zip(&recording.tracks);
+    let threads = threads.filter(|(_, track)| track.kind != TrackKind::Memory).map(|(id, track)| Thread {
         name: label::track(recording, id),
         main: track.main,
         interpreter: track.interpreter,
@@ -138,6 +142,7 @@ fn tell(recording: &Recording) -> Told<'_> {
         missed: account.missed,
         errors: account.errors,
         retried: account.retried,
+        stopped: account.stopped,
         probable: account.probable,
         partial: account.partial,
         processes: recording.processes.iter().map(process).collect(),
@@ -150,6 +155,8 @@ fn tell(recording: &Recording) -> Told<'_> {
             rows: recording.samples.iter().map(Vec::len).sum(),
             collections: recording.gc.len(),
             heap_states: recording.heaps.len(),
+            censuses: recording.censuses.len(),
+            allocations: recording.allocations.len(),
             counters: recording.counters.len(),
             marks: recording.marks.len(),
         },
@@ -211,8 +218,8 @@ fn print(told: &Told<'_>, out: &mut impl Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "stacks     {} partial, {} retried, {} probable",
-        told.partial, told.retried, told.probable
+        "stacks     {} partial, {} retried, {} stopped, {} probable",
+        told.partial, told.retried, told.stopped, told.probable
     )?;
     for thread in &told.threads {
         let sub = if thread.interpreter == 0 {
@@ -231,6 +238,8 @@ fn print(told: &Told<'_>, out: &mut impl Write) -> io::Result<()> {
     for (count, what) in [
         (counts.collections, "collections of garbage"),
         (counts.heap_states, "states of the allocator"),
+        (counts.censuses, "censuses of objects"),
+        (counts.allocations, "stacks that memory is put down to"),
         (counts.counters, "values of counters"),
         (counts.marks, "marks"),
     ] {

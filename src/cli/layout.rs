@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use serde::Serialize;
 
+use super::failure::{Exit, Failure};
 use crate::layout::derive::{self, Overlay, Sources};
 use crate::layout::file::Meta;
 use crate::layout::{Catalogue, Version};
@@ -51,7 +52,16 @@ pub fn derive(args: &Derive, catalogue: &Catalogue) -> Result<()> {
         modules: args.modules.clone(),
         python: args.python,
     };
-    let derived = derive::derive(&sources)?;
+    let derived = derive::derive(&sources).map_err(|error| {
+        let hint = match error {
+            derive::Error::Dwarf { .. } => {
+                "its DWARF may be in a file of its own: --debug /usr/lib/debug/.build-id/XX/YYYY.debug"
+            }
+            derive::Error::Version { .. } => "say it: --python 3.13.0",
+            _ => "name the executable or the libpython that holds the interpreter",
+        };
+        Failure::new(Exit::Failed, error.to_string()).hint(hint)
+    })?;
     for conflict in &derived.conflicts {
         writeln!(io::stderr(), "warning: parts of the program disagree on {conflict}")?;
     }
@@ -93,7 +103,7 @@ struct Listed<'a> {
 pub fn list(catalogue: &Catalogue, json: bool) -> Result<()> {
     let mut out = io::stdout().lock();
     if json {
-        let listed = catalogue.entries().iter().map(|entry| Listed {
+        let listed = catalogue.entries().map(|entry| Listed {
             name: &entry.layout.name,
             serves: serves(&entry.meta),
             arch: entry.meta.arch.to_string(),

@@ -1,17 +1,28 @@
 //! The command line: the only room that prints, gives advice, and ends the program.
 
 pub mod args;
+pub mod usage;
 pub mod units;
 pub mod failure;
 pub mod hints;
-pub mod plain;
+pub mod paint;
 pub mod open;
+pub mod spool;
+pub mod run;
+pub mod beside;
+pub mod fleet;
+pub mod follow;
 pub mod observe;
 pub mod attach;
 pub mod summary;
 pub mod dump;
+pub mod heap;
+pub mod gc;
+pub mod top;
 pub mod output;
 pub mod export;
+pub mod report;
+pub mod view;
 pub mod info;
 pub mod ps;
 pub mod doctor;
@@ -23,37 +34,52 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
+use clap::error::ErrorKind;
 
-use args::{Cli, Command, Layout};
+pub use crate::recording::plain;
+use args::{Cli, Color, Command, Layout};
 pub use failure::{Exit, Failure};
 pub use open::Context;
+use paint::{Paint, Tone};
 
 /// Parses the command line, runs the command, and says how it went.
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
+        Err(error) if is_help(&error) => {
             // Printing help to a closed pipe is no failure of ours.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { 0 });
         }
-    };
-    let exit = match run_command(cli) {
-        Ok(exit) => exit,
-        Err(error) if is_closed_pipe(&error) => Exit::Done,
         Err(error) => {
-            let failure = hints::explain(&error);
-            let mut err = io::stderr().lock();
-            let _ = writeln!(err, "pitviper: {}", plain::line(&failure.message));
-            if let Some(hint) = failure.hint {
-                for line in hint.lines() {
-                    let _ = writeln!(err, "hint: {}", plain::line(line));
-                }
-            }
-            failure.exit
+            let paint = Paint::of(Color::Auto, &io::stderr());
+            return ExitCode::from(
+                complain(paint, &usage::failure(&error, std::env::args_os()).into()).code(),
+            );
         }
     };
+    let paint = Paint::of(cli.global.color, &io::stderr());
+    let exit = run_command(cli).unwrap_or_else(|error| complain(paint, &error));
     ExitCode::from(exit.code())
+}
+
+/// Whether somebody wants help, or has said nothing that could be wrong.
+fn is_help(error: &clap::Error) -> bool {
+    !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+}
+
+/// Says what went wrong and what mends it; how the program ends for that.
+fn complain(paint: Paint, error: &anyhow::Error) -> Exit {
+    if is_closed_pipe(error) {
+        return Exit::Done;
+    }
+    let failure = hints::explain(error);
+    let mut err = io::stderr().lock();
+    let _ = writeln!(err, "{} {}", paint.say(Tone::Bad, "pitviper:"), plain::line(&failure.message));
+    for line in failure.hint.iter().flat_map(|hint| hint.lines()) {
+        let _ = writeln!(err, "{} {}", paint.say(Tone::Advice, "hint:"), plain::line(line));
+    }
+    failure.exit
 }
 
 /// Whether whoever read our output went away, as `head` does: no failure of ours.
@@ -72,6 +98,8 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         Command::Run(args) => attach::run(&context, args),
         Command::Record(args) => attach::record(&context, args),
         Command::Dump(args) => dump::dump(&context, &args),
+        Command::Heap(args) => heap::heap(&context, &args),
+        Command::Gc(args) => gc::gc(&context, &args),
         Command::Export(args) => export::export(&context, &args),
         Command::Info(args) => info::info(&context, &args),
         Command::Ps(args) => ps::ps(&context, &args),
@@ -84,11 +112,9 @@ fn run_command(cli: Cli) -> anyhow::Result<Exit> {
         }
         Command::Layout(Layout::Check(args)) => check::check(&context, &args),
         Command::Completions(args) => shell::completions(&args).map(|()| Exit::Done),
-        Command::Man => shell::man().map(|()| Exit::Done),
-        Command::Top(_) => Err(Failure::not_yet("top").into()),
-        Command::Heap(_) => Err(Failure::not_yet("heap").into()),
-        Command::Gc(_) => Err(Failure::not_yet("gc").into()),
-        Command::Report(_) => Err(Failure::not_yet("report").into()),
-        Command::View(_) => Err(Failure::not_yet("view").into()),
+        Command::Man(args) => shell::man(&args).map(|()| Exit::Done),
+        Command::Top(args) => top::top(&context, &args),
+        Command::Report(args) => report::report(&context, &args),
+        Command::View(args) => view::view(&context, &args),
     }
 }

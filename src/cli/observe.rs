@@ -1,28 +1,28 @@
-//! What attach, run and record share: one process sampled into one recording, and its exports.
+//! What attach, run and record share: processes sampled into one recording, and its exports.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
-use crossbeam_channel::{Receiver, RecvTimeoutError};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 
-use super::args::{Observe, Schedule};
+use super::args::{Consistency, Observe, Schedule};
 use super::failure::{Exit, Failure};
+use super::fleet::Fleet;
+use super::follow::Follower;
 use super::open::{Context, Opened};
 use super::output::{self, Output};
+use super::run::{achieved, gone_too_soon, rate};
+use super::spool::Spool;
 use super::summary;
 use super::units::Rate;
-use crate::model::Event;
-use crate::recording::{self, Achieved, Asked, Meta, Recorder, Recording, ViewOptions};
-use crate::sampler::{self, Outcome, Sampler, Stop};
-use crate::target::{Child, Process, own};
+use crate::model::{Event, Nanos};
+use crate::recording::{self, Achieved, Asked, Meta, Origin, Recorder, ViewOptions};
+use crate::target::{Child, Family, own};
 
 /// How often signals and the progress bar are looked after.
 const BEAT: Duration = Duration::from_millis(100);
@@ -37,21 +37,15 @@ pub struct Signals {
     snapshot: Arc<AtomicBool>,
 }
 
-/// A run that is under way.
+/// What is to be observed.
 #[derive(Debug)]
-struct Run {
-    process: Arc<Process>,
-    receiver: Receiver<Vec<Event>>,
-    sampler: JoinHandle<Outcome>,
-    stop: Stop,
-}
-
-/// Where the recording streams to.
-#[derive(Debug)]
-struct Spool {
-    file: File,
-    /// Its own name, where one was asked for; without one it has none and vanishes with us.
-    name: Option<PathBuf>,
+pub struct Subjects {
+    /// The processes that were named.
+    pub pids: Vec<i32>,
+    /// Those whose interpreter was found.
+    pub opened: Vec<Opened>,
+    /// Where all that descend from them are followed too.
+    pub family: Option<Family>,
 }
 
 impl Signals {
@@ -83,85 +77,146 @@ impl Signals {
     }
 }
 
-/// Samples a process until its end or ours, then writes every output and says how it went.
+/// Samples processes until their end or ours, then writes every output and says how it went.
 pub fn observe(
     context: &Context,
-    opened: Opened,
+    subjects: Subjects,
     options: &Observe,
     view: &ViewOptions,
     outputs: &[Output],
     signals: &Signals,
     mut child: Option<&mut Child>,
 ) -> anyhow::Result<Exit> {
-    let (pid, version) = (opened.process.pid(), opened.located.fingerprint.version);
+    let Subjects { pids, opened, family } = subjects;
     let mut meta = meta(options, view);
-    let spool = Spool::open(outputs)?;
-    let mut recorder = Recorder::new(&spool.file, &meta).with_context(|| spool.writing())?;
+    let spool = Spool::open(outputs, pids.first().copied().unwrap_or_default())?;
+    let mut recorder = Recorder::new(spool.file(), &meta)
+        .with_context(|| spool.writing())
+        .inspect_err(|_| spool.discard())?;
     let bar = progress(context, options);
-    context.say(&format!("sampling process {pid}, Python {version}, {}", pace(options)));
+    context.say(&format!("{}, {}", who(&pids, &opened, family.is_some()), pace(options)));
 
     let cpu = own::cpu_time();
-    let run = start(opened, options)?;
-    let (began, mut looks, mut failure) = (Instant::now(), 0, None);
-    loop {
-        match run.receiver.recv_timeout(BEAT) {
-            Ok(events) => {
-                looks += events.iter().filter(|event| matches!(event, Event::Samples(_))).count();
-                if let Err(error) = events.iter().try_for_each(|event| recorder.event(event)) {
-                    failure = Some(error);
-                    break;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
+    let mut fleet = Fleet::new(options, view.metric.is_memory());
+    let mut follower = family.map(|family| Follower::new(context, family));
+    for opened in opened {
+        if let Some(follower) = &mut follower {
+            follower.found(&opened.process);
         }
-        // The sampler notices the target's end when it looks; looks may be rare.
-        if signals.ends(child.as_deref_mut()) || !run.process.alive() {
-            run.stop.stop();
+        fleet.add(opened, Duration::ZERO, Origin::Unknown)?;
+    }
+    let (mut stopped, mut failure) = (false, None);
+    loop {
+        fleet.wait(follower.as_ref().map_or(BEAT, |follower| follower.patience(BEAT)));
+        if let Err(error) = fleet.collect(&mut |event| recorder.event(event)) {
+            failure = Some(error);
+            break;
+        }
+        let over = options.duration.is_some_and(|interval| fleet.start().elapsed() >= interval.0);
+        if signals.ends(child.as_deref_mut()) || over {
+            stopped = true;
+            fleet.stop();
+        }
+        fleet.stop_ended();
+        if let Some(follower) = follower.as_mut().filter(|_| !stopped) {
+            follower.follow(&mut fleet);
+        }
+        if fleet.is_empty() && (stopped || follower.as_ref().is_none_or(Follower::is_over)) {
+            break;
         }
         if signals.snapshot.swap(false, Ordering::SeqCst) {
-            recorder.flush().with_context(|| spool.writing())?;
-            write_all(context, &spool.read()?, view, outputs)?;
+            if let Err(error) = recorder.flush() {
+                failure = Some(error);
+                break;
+            }
+            // What cannot be written now may be later: the recording goes on.
+            let written =
+                spool.read().and_then(|recording| output::write_all(context, &recording, view, outputs).1);
+            written.unwrap_or_else(|error| context.say(&format!("{error:#}")));
         }
-        bar.set_position(began.elapsed().as_millis() as u64);
-        bar.set_message(format!("{looks} looks"));
+        bar.set_position(fleet.start().elapsed().as_millis() as u64);
+        bar.set_message(format!("{} looks", fleet.looks));
     }
-    run.stop.stop();
-    drop(run.receiver);
-    let outcome = run.sampler.join().map_err(|_| anyhow::anyhow!("the sampler panicked; this is a bug"))?;
-    let gone = outcome.target_gone || !run.process.alive();
+    if failure.is_none() {
+        let mut take = |event: &Event| recorder.event(event);
+        failure = fleet.collect(&mut take).and_then(|()| fleet.rest(&mut take)).err();
+    }
+    let elapsed = fleet.start().elapsed();
+    let met = fleet.has_met();
+    let mut total = fleet.finish()?;
+    if follower.is_some() {
+        total.outcome.duration = Nanos(elapsed.as_nanos() as u64);
+    }
     bar.finish_and_clear();
-    if outcome.taken == 0 && gone {
+    if total.outcome.taken == 0 && (total.outcome.target_gone || !met) {
         spool.discard();
-        return Err(Failure::new(Exit::Gone, format!("process {pid} was gone before the first sample"))
-            .hint("to observe a short program from its start: pitviper run -- CMD")
-            .into());
+        return nothing(context, &pids, met, child.is_some());
     }
-    meta.achieved = Some(achieved(&outcome, own::cpu_time().saturating_sub(cpu)));
+    let watched_ns = total.watched.as_nanos() as u64;
+    let achieved = achieved(&total.outcome, own::cpu_time().saturating_sub(cpu));
+    meta.achieved = Some(Achieved { watched_ns, ..achieved });
     if failure.is_none() {
         failure = recorder.finish(&meta).err();
     }
-    let written = finish(context, &spool, meta, view, outputs);
-    match failure {
-        // What could be written was; what kept the rest from it is what matters.
-        Some(error) => Err(anyhow::Error::new(error).context(spool.writing())),
-        None => written.map(|()| Exit::Done),
+    finish(context, &spool, meta, view, outputs, failure)
+}
+
+/// Who is sampled, in words.
+fn who(pids: &[i32], opened: &[Opened], follow: bool) -> String {
+    let processes = match pids {
+        [pid] => format!("process {pid}"),
+        many => format!("processes {}", many.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")),
+    };
+    let children = if follow { " and all that it starts" } else { "" };
+    match opened {
+        [opened] => {
+            format!("sampling {processes}{children}, Python {}", opened.located.fingerprint.version)
+        }
+        _ => format!("sampling {processes}{children}"),
     }
 }
 
+/// There is no recording, for there was nothing to record.
+pub(super) fn nothing(context: &Context, pids: &[i32], met: bool, ours: bool) -> anyhow::Result<Exit> {
+    let pid = pids.first().copied().unwrap_or_default();
+    match (met, ours) {
+        (true, true) => context.say("the program ended before it was looked at; there is no recording"),
+        (false, true) => {
+            context.say("the program started no Python that could be read; there is no recording")
+        }
+        (true, false) => {
+            return Err(gone_too_soon(pid).into());
+        }
+        (false, false) => {
+            let message = format!("process {pid} is no Python that could be read, nor did it start one");
+            return Err(Failure::new(Exit::NotReadable, message)
+                .hint("`pitviper ps` lists the Pythons here")
+                .into());
+        }
+    }
+    Ok(Exit::Gone)
+}
+
 /// Reads a recording back that has come to its end, writes its exports, and says how it went.
-fn finish(
+pub(super) fn finish(
     context: &Context,
     spool: &Spool,
     meta: Meta,
     view: &ViewOptions,
     outputs: &[Output],
-) -> anyhow::Result<()> {
+    failure: Option<io::Error>,
+) -> anyhow::Result<Exit> {
     let mut recording = spool.read()?;
     recording.meta = meta;
-    let written = write_all(context, &recording, view, outputs);
-    summary::print(context, &recording, view, outputs)?;
-    written
+    let (written, result) = output::write_all(context, &recording, view, outputs);
+    summary::print(context, &recording, view, &written)?;
+    match (failure, result) {
+        // What could be written was; what kept the rest from it is what matters.
+        (Some(error), _) => Err(spool.cut_short(&error, &written).into()),
+        (None, Err(error)) if super::is_closed_pipe(&error) => Err(error),
+        (None, Err(error)) => Err(spool.keep(&error).into()),
+        (None, Ok(())) => Ok(Exit::Done),
+    }
 }
 
 /// Waits for a child that is no longer sampled.
@@ -172,61 +227,6 @@ pub fn wait_for(child: &mut Child, signals: &Signals) -> anyhow::Result<Exit> {
         }
         signals.ends(Some(child));
         thread::sleep(CHILD_BEAT);
-    }
-}
-
-fn start(opened: Opened, options: &Observe) -> anyhow::Result<Run> {
-    let Opened { process, located, python } = opened;
-    let process = Arc::new(process);
-    let words = process.cmdline();
-    let command = if options.show_cmdline { words.join(" ") } else { program_and_script(&words) };
-    let options = sampler::Options {
-        rate: rate(options.rate()),
-        max_overhead: options.max_overhead(),
-        schedule: match options.schedule {
-            Schedule::Poisson => sampler::Schedule::Poisson,
-            Schedule::Fixed => sampler::Schedule::Fixed,
-        },
-        duration: options.duration.map(|interval| interval.0),
-        command,
-        version: located.fingerprint.version.to_string(),
-        free_threaded: located.fingerprint.free_threaded,
-        debug: located.fingerprint.debug,
-    };
-    let (outbox, receiver) = sampler::channel();
-    let sampler = Sampler::new(Arc::clone(&process), python, options, outbox);
-    let stop = Stop::default();
-    let sampler = {
-        let stop = stop.clone();
-        thread::Builder::new().name("sampler".into()).spawn(move || sampler.run(Instant::now(), &stop))?
-    };
-    Ok(Run { process, receiver, sampler, stop })
-}
-
-/// Of a command line, what says which program it is and gives nothing else away: the program and its script or module.
-fn program_and_script(words: &[String]) -> String {
-    let last = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
-    let Some((program, rest)) = words.split_first() else { return String::new() };
-    let mut rest = rest.iter().map(String::as_str);
-    let script = loop {
-        match rest.next() {
-            Some("-c") => break Some("-c".to_owned()),
-            Some("-m") => break rest.next().map(|module| format!("-m {module}")),
-            Some("-W" | "-X" | "--check-hash-based-pycs") => {
-                rest.next();
-            }
-            Some(option) if option.starts_with('-') => {}
-            Some(script) => break Some(last(script)),
-            None => break None,
-        }
-    };
-    script.map_or_else(|| last(program), |script| format!("{} {script}", last(program)))
-}
-
-fn rate(rate: Rate) -> Option<f64> {
-    match rate {
-        Rate::Hertz(rate) => Some(rate),
-        Rate::Max => None,
     }
 }
 
@@ -241,7 +241,7 @@ fn pace(options: &Observe) -> String {
     }
 }
 
-fn meta(options: &Observe, view: &ViewOptions) -> Meta {
+pub(super) fn meta(options: &Observe, view: &ViewOptions) -> Meta {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Meta {
         tool: concat!("pitviper ", env!("CARGO_PKG_VERSION")).into(),
@@ -250,91 +250,19 @@ fn meta(options: &Observe, view: &ViewOptions) -> Meta {
             rate_hz: rate(options.rate()),
             max_overhead: options.max_overhead(),
             duration_ns: options.duration.map(|interval| interval.0.as_nanos() as u64),
+            consistency: match options.consistency {
+                Consistency::Checked => recording::Consistency::Checked,
+                Consistency::Exact => recording::Consistency::Exact,
+                Consistency::Stop => recording::Consistency::Stop,
+            },
             schedule: match options.schedule {
                 Schedule::Poisson => recording::Schedule::Poisson,
                 Schedule::Fixed => recording::Schedule::Fixed,
             },
-            ..Asked::default()
         },
         achieved: None,
         view: view.clone(),
     }
-}
-
-fn achieved(outcome: &Outcome, cpu: Duration) -> Achieved {
-    Achieved {
-        duration_ns: outcome.duration.0,
-        due: outcome.taken + outcome.errors + outcome.missed,
-        taken: outcome.taken,
-        missed: outcome.missed,
-        errors: outcome.errors,
-        own_cpu_ns: cpu.as_nanos() as u64,
-        own_memory_bytes: own::peak_memory().unwrap_or(0),
-        held_back: outcome.held_back,
-        paused_ns: 0,
-    }
-}
-
-impl Spool {
-    /// Opens the recording under the name that was asked for, else one that has no name.
-    fn open(outputs: &[Output]) -> anyhow::Result<Spool> {
-        let Some(name) = outputs.iter().find_map(Output::recording) else {
-            let file =
-                tempfile::tempfile().context("making room for the recording in the temporary directory")?;
-            return Ok(Spool { file, name: None });
-        };
-        let file = output::create(name).with_context(|| format!("creating {}", name.display()))?;
-        Ok(Spool { file, name: Some(name.to_owned()) })
-    }
-
-    /// Reads what is written so far.
-    fn read(&self) -> anyhow::Result<Recording> {
-        let reading = || format!("reading {} back", self.shown());
-        match &self.name {
-            Some(name) => recording::open(name).with_context(reading),
-            None => {
-                let mut file = self.file.try_clone().with_context(reading)?;
-                // The clone shares our place in the file: it goes back to the end for what is still to be written.
-                file.seek(SeekFrom::Start(0)).with_context(reading)?;
-                let recording = recording::read(io::BufReader::new(&file)).with_context(reading);
-                file.seek(SeekFrom::End(0)).with_context(reading)?;
-                recording
-            }
-        }
-    }
-
-    /// Leaves nothing behind.
-    fn discard(&self) {
-        if let Some(name) = &self.name {
-            let _ = std::fs::remove_file(name);
-        }
-    }
-
-    fn shown(&self) -> String {
-        self.name.as_deref().unwrap_or(Path::new("the recording")).display().to_string()
-    }
-
-    fn writing(&self) -> String {
-        format!("writing {}", self.shown())
-    }
-}
-
-/// Writes every output but the recording, which is written already. One that fails does not keep the rest from being
-/// written; the first failure is what is told.
-fn write_all(
-    context: &Context,
-    recording: &Recording,
-    view: &ViewOptions,
-    outputs: &[Output],
-) -> anyhow::Result<()> {
-    let mut first = None;
-    for output in outputs.iter().filter(|output| output.recording().is_none()) {
-        if let Err(error) = output.write(recording, view) {
-            context.tell(&format!("{error:#}"));
-            first = first.or(Some(error));
-        }
-    }
-    first.map_or(Ok(()), Err)
 }
 
 /// A bar or a spinner where a person looks on, nothing elsewhere.

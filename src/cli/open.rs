@@ -1,11 +1,13 @@
 //! What every command starts from: options of all commands, the layouts, and a process that was named and found.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use regex::Regex;
 
 use super::args::{Global, Target};
 use super::failure::{Exit, Failure};
+use super::paint::Paint;
 use super::plain;
 use crate::layout::{Catalogue, Why};
 use crate::python::Python;
@@ -21,7 +23,7 @@ pub struct Context {
     /// Where processes are found.
     pub proc: Proc,
     /// The layouts that there are.
-    pub catalogue: Catalogue,
+    pub catalogue: Arc<Catalogue>,
 }
 
 /// A process whose interpreter was found.
@@ -38,8 +40,19 @@ pub struct Opened {
 impl Context {
     /// Reads the layouts.
     pub fn new(global: Global) -> anyhow::Result<Context> {
-        let catalogue = Catalogue::load(global.layouts.as_deref())?;
+        let catalogue = Arc::new(Catalogue::load(global.layouts.as_deref())?);
         Ok(Context { global, proc: Proc::default(), catalogue })
+    }
+
+    /// The same for while nobody else may write on the screen.
+    pub fn hushed(&self) -> Context {
+        let global = Global { quiet: true, verbose: 0, ..self.global.clone() };
+        Context { global, proc: self.proc.clone(), catalogue: Arc::clone(&self.catalogue) }
+    }
+
+    /// How standard error is coloured.
+    pub fn paint(&self) -> Paint {
+        Paint::of(self.global.color, &io::stderr())
     }
 
     /// Says something on standard error, unless asked to be quiet.
@@ -59,6 +72,12 @@ impl Context {
 
     /// Finds a process's interpreter and binds its layout.
     pub fn open(&self, pid: i32) -> anyhow::Result<Opened> {
+        let opened = self.open_as_it_is(pid)?;
+        // Where it became this program in between, it would seem to be another one ever after.
+        if opened.process.execed() { self.open_as_it_is(pid) } else { Ok(opened) }
+    }
+
+    fn open_as_it_is(&self, pid: i32) -> anyhow::Result<Opened> {
         let process = Process::open(&self.proc, pid)?;
         let located = locate(&process, &self.catalogue)?;
         let python = Python::open(&located)?;
@@ -92,7 +111,13 @@ impl Context {
                     .hint("`pitviper ps` lists the Pythons here")
                     .into());
             }
-            return Ok(target.pid.clone());
+            let mut pids: Vec<i32> = Vec::new();
+            for pid in &target.pid {
+                if !pids.contains(pid) {
+                    pids.push(*pid);
+                }
+            }
+            return Ok(pids);
         };
         let pattern = Regex::new(pattern).map_err(|error| {
             Failure::new(Exit::Usage, format!("--name {pattern:?} does not compile: {error}"))
@@ -110,13 +135,13 @@ impl Context {
         Ok(found)
     }
 
-    /// The one pid that a command line names.
+    /// The one pid that a command line names, where a command looks at one alone.
     pub fn pid(&self, target: &Target) -> anyhow::Result<i32> {
         match self.pids(target)?.as_slice() {
             [pid] => Ok(*pid),
             many => {
                 let many: Vec<String> = many.iter().map(i32::to_string).collect();
-                Err(Failure::not_yet(&format!("several processes in one recording ({})", many.join(", ")))
+                Err(Failure::not_yet(&format!("several processes at once ({})", many.join(", ")))
                     .hint("name one of them by --pid")
                     .into())
             }

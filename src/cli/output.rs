@@ -2,18 +2,22 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use flate2::{Compression, GzBuilder};
 
 use super::failure::{Exit, Failure};
+use super::open::Context as Command;
 use crate::format::{self, Format, FormatError};
 use crate::recording::{Recording, View, ViewOptions};
 
 /// Recordings tell what runs on a machine: they are for their owner alone.
 const MODE: u32 = 0o600;
+
+/// What writes the content of a file.
+type Content<'c> = &'c dyn Fn(&mut dyn Write) -> io::Result<()>;
 
 /// A view to be written.
 #[derive(Debug, Clone)]
@@ -45,22 +49,72 @@ pub fn plan(paths: &[PathBuf], format: Option<&str>) -> anyhow::Result<Vec<Outpu
             None => format::by_file(&name),
         };
         let format = format.map_err(failure)?;
-        let streams = format.name == "pit" && name != "-" && !outputs.iter().any(|output| output.streams);
+        if outputs.iter().any(|output| output.path == *path) {
+            return Err(Failure::new(Exit::Usage, format!("{name} is named twice"))
+                .hint("each output needs a name of its own")
+                .into());
+        }
+        // What is written in place is read back for the other outputs: a pipe or a device cannot be.
+        let file = fs::metadata(path).map_or(name != "-", |there| there.is_file());
+        let streams = format.name == "pit" && file && !outputs.iter().any(|output| output.streams);
         outputs.push(Output { path: path.clone(), format, streams });
     }
     Ok(outputs)
+}
+
+/// The name that a file gets where none was asked for: it tells process and time.
+pub fn default_name(pid: i32, extension: &str) -> PathBuf {
+    let now = jiff::Zoned::now().strftime("%Y%m%d-%H%M%S").to_string();
+    format!("pitviper-{pid}-{now}{extension}").into()
+}
+
+/// Refuses a file that cannot be written, before there is anything to lose.
+pub fn probe(path: &Path) -> anyhow::Result<()> {
+    let shown = path.display();
+    let refuse = |why: String, hint: String| -> anyhow::Result<()> {
+        Err(Failure::new(Exit::Failed, format!("cannot write {shown}: {why}")).hint(hint).into())
+    };
+    match fs::metadata(path) {
+        Ok(there) if there.is_dir() => {
+            return refuse("it is a directory".into(), format!("name a file in it: -o {shown}/profile.svg"));
+        }
+        // What is no file is written to as it is. Opening a pipe would wait for its reader, so it is not tried.
+        Ok(there) if !there.is_file() => return Ok(()),
+        _ if path.as_os_str() == "-" => return Ok(()),
+        _ => {}
+    }
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !directory.is_dir() {
+        let name = directory.display();
+        return refuse(format!("there is no directory {name}"), format!("mkdir -p {name}"));
+    }
+    let beside = beside(path)?;
+    match new(&beside) {
+        Ok(_) => Ok(fs::remove_file(&beside)?),
+        Err(error) => refuse(error.to_string(), "write it elsewhere: -o /DIRECTORY/FILE".into()),
+    }
+}
+
+/// The name under which a file is written before it gets its own.
+fn beside(path: &Path) -> io::Result<PathBuf> {
+    let name = path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_string_lossy();
+    let beside = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    // What is left of a process that had our number and died.
+    let _ = fs::remove_file(&beside);
+    Ok(beside)
 }
 
 /// What the user is told of a format that there is not.
 fn failure(error: FormatError) -> Failure {
     let message = error.to_string();
     match error {
-        FormatError::NotYet { name } => Failure::not_yet(&format!("the format {name}")),
-        FormatError::Unknown { .. } => Failure::new(Exit::Usage, message),
+        FormatError::Unknown { .. } => {
+            Failure::new(Exit::Usage, message).hint("or let the file's name say it: -o profile.svg")
+        }
         FormatError::UnknownFile { .. } => {
             Failure::new(Exit::Usage, message).hint(format!("or name it: -f with one of {}", format::names()))
         }
-        FormatError::Packed { .. } => Failure::new(Exit::Usage, message),
+        FormatError::Packed { .. } => Failure::new(Exit::Usage, message).hint("-o profile.pit"),
     }
 }
 
@@ -68,6 +122,11 @@ impl Output {
     /// Where it goes; `-` is standard output.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it goes to standard output.
+    pub fn is_stdout(&self) -> bool {
+        self.path.as_os_str() == "-"
     }
 
     /// The file of the recording itself, which is written in place while it is made. There is one at most.
@@ -83,29 +142,31 @@ impl Output {
     /// Writes a view of a recording there.
     pub fn write(&self, recording: &Recording, options: &ViewOptions) -> anyhow::Result<()> {
         let view = View::new(recording, options)?;
+        self.put(&|out| (self.format.write)(&view, out))
+    }
+
+    /// Writes there whatever `write` writes.
+    pub fn put(&self, write: Content<'_>) -> anyhow::Result<()> {
         let writing = || format!("writing {}", self.path.display());
-        if self.path.as_os_str() == "-" {
+        if self.is_stdout() {
             let mut out = io::stdout().lock();
-            (self.format.write)(&view, &mut out)?;
+            write(&mut out)?;
             return Ok(out.flush()?);
         }
         match fs::metadata(&self.path) {
             // A device or a pipe is written to as it is; there is nothing to put in its place.
             Ok(there) if !there.is_file() && !there.is_dir() => {
                 let file = OpenOptions::new().write(true).open(&self.path).with_context(writing)?;
-                self.write_to(&view, file).with_context(writing)
+                self.write_to(write, file).with_context(writing)
             }
-            _ => self.replace(&view).with_context(writing),
+            _ => self.replace(write).with_context(writing),
         }
     }
 
     /// Writes a new file beside the old one, then gives it its name.
-    fn replace(&self, view: &View<'_>) -> io::Result<()> {
-        let name = self.path.file_name().ok_or(io::ErrorKind::IsADirectory)?.to_string_lossy();
-        let beside = self.path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
-        // What is left of a process that had our number and died.
-        let _ = fs::remove_file(&beside);
-        let written = new(&beside).and_then(|file| self.write_to(view, file));
+    fn replace(&self, write: Content<'_>) -> io::Result<()> {
+        let beside = beside(&self.path)?;
+        let written = new(&beside).and_then(|file| self.write_to(write, file));
         let written = written.and_then(|()| fs::rename(&beside, &self.path));
         if written.is_err() {
             let _ = fs::remove_file(&beside);
@@ -113,30 +174,47 @@ impl Output {
         written
     }
 
-    fn write_to(&self, view: &View<'_>, file: File) -> io::Result<()> {
+    fn write_to(&self, write: Content<'_>, file: File) -> io::Result<()> {
         let mut out = BufWriter::new(file);
         if self.path.extension().is_some_and(|extension| extension == "gz") {
             // No name and no time inside: equal recordings give equal bytes.
             let mut packed = GzBuilder::new().mtime(0).write(&mut out, Compression::default());
-            (self.format.write)(view, &mut packed)?;
+            write(&mut packed)?;
             packed.finish()?;
         } else {
-            (self.format.write)(view, &mut out)?;
+            write(&mut out)?;
         }
         out.flush()
     }
+}
+
+/// Writes every output but the one that was written while it was recorded. One that fails does not keep the rest from being
+/// written: says which there are now, and what went wrong first.
+pub fn write_all(
+    command: &Command,
+    recording: &Recording,
+    view: &ViewOptions,
+    outputs: &[Output],
+) -> (Vec<Output>, anyhow::Result<()>) {
+    let (mut written, mut result) = (Vec::new(), Ok(()));
+    for output in outputs {
+        let wrote = if output.recording().is_some() { Ok(()) } else { output.write(recording, view) };
+        match wrote {
+            Ok(()) => written.push(output.clone()),
+            Err(error) if result.is_ok() => result = Err(error),
+            Err(error) => {
+                super::complain(command.paint(), &error);
+            }
+        }
+    }
+    (written, result)
 }
 
 /// Makes the file that a recording is written to in place, and read back from.
 ///
 /// A file of that name is replaced and not written into: as root we would otherwise follow anybody's link.
 pub fn create(path: &Path) -> io::Result<File> {
-    match fs::symlink_metadata(path).map(|there| there.file_type()) {
-        Ok(there)
-            if there.is_char_device() || there.is_fifo() || there.is_block_device() || there.is_socket() =>
-        {
-            return OpenOptions::new().write(true).open(path);
-        }
+    match fs::symlink_metadata(path) {
         Ok(there) if !there.is_dir() => fs::remove_file(path)?,
         _ => {}
     }
@@ -161,7 +239,7 @@ fn invoker() -> Option<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
     use super::*;
     use crate::recording::Meta;
@@ -250,6 +328,5 @@ mod tests {
             assert!(said.contains("flamegraph") || path.ends_with("gz"), "{said}");
         }
         assert!(plan(&["a".into(), "b".into()], Some("svg")).is_err());
-        assert_eq!(plan(&["x.html".into()], None).unwrap_err().to_string(), "the format html: not yet");
     }
 }

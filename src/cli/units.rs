@@ -41,6 +41,9 @@ impl FromStr for Rate {
         };
         let rate =
             number.trim().parse::<f64>().map_err(|_| "want `100`, `1khz` or `max`".to_owned())? * factor;
+        if rate > MAX_RATE {
+            return Err("want 10 million looks a second at most; `max` is as many as can be had".into());
+        }
         if !(MIN_RATE..=MAX_RATE).contains(&rate) {
             return Err("want more than 0 looks a second, such as `100`, `1khz` or `max`".into());
         }
@@ -108,6 +111,40 @@ pub fn pid(text: &str) -> Result<i32, String> {
     }
 }
 
+/// Bytes for a person: three digits and the unit that fits.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: &[&str] = &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let mut amount = bytes as f64;
+    let mut unit = 0;
+    while amount >= 999.5 && unit + 1 < UNITS.len() {
+        amount /= 1024.0;
+        unit += 1;
+    }
+    let digits = if unit == 0 || amount >= 99.95 { 0 } else { usize::from(amount < 9.995) + 1 };
+    format!("{amount:.digits$} {}", UNITS[unit])
+}
+
+/// A share for a person: in percent, with two digits behind the point where it is small.
+pub fn share(share: f64) -> String {
+    match share * 100.0 {
+        percent if percent >= 10.0 || percent == 0.0 => format!("{percent:.1} %"),
+        percent if percent < 0.01 => "<0.01 %".to_owned(),
+        percent => format!("{percent:.2} %"),
+    }
+}
+
+/// A count for a person: its digits in groups of three.
+pub fn count(count: u64) -> String {
+    let digits = count.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).unwrap_or_default())
+        .collect();
+    groups.join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,6 +181,26 @@ mod tests {
         for wrong in ["5", "0%", "-1%", "%", "nan%", "inf%"] {
             assert!(wrong.parse::<Share>().is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn shares_are_written_as_people_read_them() {
+        let shares = [0.0, 0.000_01, 0.001_23, 0.052, 0.5, 1.0].map(share);
+        assert_eq!(shares, ["0.0 %", "<0.01 %", "0.12 %", "5.20 %", "50.0 %", "100.0 %"]);
+    }
+
+    #[test]
+    fn bytes_and_counts_are_written_as_people_read_them() {
+        let check = |amount: u64, expected: &str| assert_eq!(bytes(amount), expected);
+        check(0, "0 B");
+        check(999, "999 B");
+        check(1000, "0.98 KiB");
+        check(1024, "1.00 KiB");
+        check(12 << 20, "12.0 MiB");
+        check(123 << 20, "123 MiB");
+        check((1 << 30) - 1, "1.00 GiB");
+        check(u64::MAX, "16.0 EiB");
+        assert_eq!([0, 999, 1000, 1_234_567].map(count), ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]

@@ -55,6 +55,7 @@ fn colours(view: &View<'_>) -> PaletteMap {
 fn colour(row: &Row, name: &str) -> Color {
     let shade = (crc32fast::hash(name.as_bytes()) % 56) as u8;
     let (r, g, b) = match (row.kind, row.whose) {
+        (FrameKind::Opcode, _) => (110 + shade, 120 + shade / 2, 205),
         (FrameKind::Mark, _) => (160 + shade / 2, 160 + shade / 2, 160 + shade / 2),
         (FrameKind::Native | FrameKind::Kernel, _) => (200 + shade, 110 + shade, 20),
         (FrameKind::Python, FileKind::Standard | FileKind::Synthetic) => (180 + shade, 180 + shade, 50),

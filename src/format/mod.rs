@@ -1,8 +1,15 @@
 //! What a view of a recording can be written as. Each format is a pure function of the view: equal views, equal bytes.
 
+pub mod chrome;
+pub mod firefox;
 pub mod flamegraph;
 pub mod folded;
+pub mod gc_csv;
+pub mod heatmap_json;
+pub mod imports;
+pub mod jsonl;
 pub mod pit;
+pub mod report;
 pub mod speedscope;
 pub mod text;
 
@@ -55,39 +62,60 @@ pub const FORMATS: &[Format] = &[
         opens_with: "inferno-flamegraph, flamegraph.pl or speedscope",
         write: folded::write,
     },
-];
-
-/// A format that is decided upon and not there yet.
-#[derive(Debug)]
-pub struct Later {
-    /// Its name on the command line.
-    pub name: &'static str,
-    /// Its other names.
-    pub aliases: &'static [&'static str],
-    /// How the names of its files end.
-    pub extensions: &'static [&'static str],
-}
-
-/// The formats that are not there yet.
-pub const LATER: &[Later] = &[
-    Later { name: "firefox", aliases: &["gecko"], extensions: &[".firefox.json"] },
-    Later { name: "chrome", aliases: &["chrometrace"], extensions: &[".trace.json"] },
-    Later { name: "html", aliases: &["report"], extensions: &[".html"] },
-    Later { name: "jsonl", aliases: &[], extensions: &[".jsonl"] },
-    Later { name: "gc-csv", aliases: &[], extensions: &[".csv"] },
-    Later { name: "imports", aliases: &[], extensions: &[] },
-    Later { name: "heatmap-json", aliases: &[], extensions: &[".heatmap.json"] },
+    Format {
+        name: "firefox",
+        aliases: &["gecko"],
+        extensions: &[".firefox.json"],
+        opens_with: "https://profiler.firefox.com",
+        write: firefox::write,
+    },
+    Format {
+        name: "chrome",
+        aliases: &["chrometrace"],
+        extensions: &[".trace.json"],
+        opens_with: "https://ui.perfetto.dev, chrome://tracing or speedscope",
+        write: chrome::write,
+    },
+    Format {
+        name: "jsonl",
+        aliases: &[],
+        extensions: &[".jsonl"],
+        opens_with: "jq, DuckDB or any program that reads JSON lines",
+        write: jsonl::write,
+    },
+    Format {
+        name: "gc-csv",
+        aliases: &[],
+        extensions: &[".csv"],
+        opens_with: "any spreadsheet",
+        write: gc_csv::write,
+    },
+    Format {
+        name: "imports",
+        aliases: &[],
+        extensions: &[".imports.txt"],
+        opens_with: "any editor",
+        write: imports::write,
+    },
+    Format {
+        name: "html",
+        aliases: &["report"],
+        extensions: &[".html"],
+        opens_with: "any web browser",
+        write: report::write,
+    },
+    Format {
+        name: "heatmap-json",
+        aliases: &[],
+        extensions: &[".heatmap.json"],
+        opens_with: "any program that reads JSON; docs/heap.md says what is in it",
+        write: heatmap_json::write,
+    },
 ];
 
 /// Why there is no format for a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FormatError {
-    /// There will be one.
-    #[error("the format {name} is not there yet")]
-    NotYet {
-        /// The format's name.
-        name: &'static str,
-    },
     /// There is none of this name.
     #[error("there is no format {name:?}; there are {}", names())]
     Unknown {
@@ -110,27 +138,18 @@ pub enum FormatError {
 
 /// The format of this name or alias.
 pub fn by_name(name: &str) -> Result<&'static Format, FormatError> {
-    if let Some(format) = FORMATS.iter().find(|format| format.name == name || format.aliases.contains(&name))
-    {
-        return Ok(format);
-    }
-    match LATER.iter().find(|later| later.name == name || later.aliases.contains(&name)) {
-        Some(later) => Err(FormatError::NotYet { name: later.name }),
-        None => Err(FormatError::Unknown { name: name.to_owned() }),
-    }
+    let found = FORMATS.iter().find(|format| format.name == name || format.aliases.contains(&name));
+    found.ok_or_else(|| FormatError::Unknown { name: name.to_owned() })
 }
 
 /// The format that a file's name tells by how it ends; a `.gz` behind that is passed over.
 pub fn by_file(file: &str) -> Result<&'static Format, FormatError> {
     let plain = file.strip_suffix(".gz").unwrap_or(file);
-    let now = FORMATS.iter().flat_map(|format| format.extensions.iter().map(move |end| (*end, Ok(format))));
-    let later = LATER.iter().flat_map(|later| {
-        later.extensions.iter().map(move |end| (*end, Err(FormatError::NotYet { name: later.name })))
-    });
+    let each = FORMATS.iter().flat_map(|format| format.extensions.iter().map(move |end| (*end, format)));
     // The longest ending decides: `.firefox.json` is no `.json`.
-    let found = now.chain(later).filter(|(end, _)| plain.ends_with(end)).max_by_key(|(end, _)| end.len());
+    let found = each.filter(|(end, _)| plain.ends_with(end)).max_by_key(|(end, _)| end.len());
     match found {
-        Some((_, answer)) => answer.and_then(|format| packs(format, file)),
+        Some((_, format)) => packs(format, file),
         None => Err(FormatError::UnknownFile { file: file.to_owned() }),
     }
 }
@@ -171,8 +190,11 @@ mod tests {
         check("x.folded", Ok("folded"));
         check("x.txt", Ok("folded"));
         check("x.pit", Ok("pit"));
-        check("x.firefox.json", Err(FormatError::NotYet { name: "firefox" }));
-        check("x.heatmap.json.gz", Err(FormatError::NotYet { name: "heatmap-json" }));
+        check("x.firefox.json", Ok("firefox"));
+        check("x.trace.json.gz", Ok("chrome"));
+        check("x.csv", Ok("gc-csv"));
+        check("x.html", Ok("html"));
+        check("x.heatmap.json.gz", Ok("heatmap-json"));
         check("x.pit.gz", Err(FormatError::Packed { file: "x.pit.gz".to_owned() }));
         check("x.png", Err(FormatError::UnknownFile { file: "x.png".to_owned() }));
         check("svg", Err(FormatError::UnknownFile { file: "svg".to_owned() }));
@@ -180,20 +202,19 @@ mod tests {
 
     #[test]
     fn a_format_is_found_by_its_name_and_its_aliases() {
-        for (name, expected) in [("svg", "flamegraph"), ("raw", "folded"), ("speedscope", "speedscope")] {
+        for (name, expected) in
+            [("svg", "flamegraph"), ("raw", "folded"), ("gecko", "firefox"), ("report", "html")]
+        {
             assert_eq!(by_name(name).map(|format| format.name), Ok(expected));
         }
-        assert_eq!(by_name("gecko").map(|_| ()), Err(FormatError::NotYet { name: "firefox" }));
         assert_eq!(by_name("png").map(|_| ()), Err(FormatError::Unknown { name: "png".to_owned() }));
     }
 
     #[test]
     fn no_two_formats_share_a_name_or_an_ending() {
-        let now = FORMATS.iter().flat_map(|f| [f.name].into_iter().chain(f.aliases.iter().copied()));
-        let later = LATER.iter().flat_map(|f| [f.name].into_iter().chain(f.aliases.iter().copied()));
-        let mut names: Vec<_> = now.chain(later).collect();
-        names
-            .extend(FORMATS.iter().flat_map(|f| f.extensions).chain(LATER.iter().flat_map(|f| f.extensions)));
+        let mut names: Vec<_> =
+            FORMATS.iter().flat_map(|f| [f.name].into_iter().chain(f.aliases.iter().copied())).collect();
+        names.extend(FORMATS.iter().flat_map(|f| f.extensions));
         let all = names.len();
         names.sort_unstable();
         names.dedup();

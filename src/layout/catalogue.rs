@@ -3,14 +3,16 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use super::file::{self, BadFile, Build, File, Meta};
 use super::{Layout, told};
 
-/// All layouts, each whole: what it inherits is laid under it.
+/// All layouts, each whole: what it inherits is laid under it. To read one minor version takes a tenth of the time that it takes
+/// to read all, and most of us never look at another.
 #[derive(Debug, Clone)]
 pub struct Catalogue {
-    pub(super) entries: Vec<Entry>,
+    minors: BTreeMap<(u8, u8), OnceLock<Vec<Entry>>>,
     pub(super) tables: Vec<told::Table>,
     asyncio_tables: Vec<told::Table>,
 }
@@ -33,31 +35,44 @@ pub struct Entry {
 impl Catalogue {
     /// The layouts within the program, and those in `directory`: a file there with the name of one of ours replaces it.
     pub fn load(directory: Option<&Path>) -> Result<Catalogue, BadFile> {
-        let mut files = BTreeMap::new();
-        for (name, text) in file::EMBEDDED {
-            files.insert((*name).to_owned(), (File::parse(name, text)?, false));
-        }
-        for (name, text) in directory.map(read_directory).transpose()?.unwrap_or_default() {
-            let file = File::parse(&name, &text)?;
-            files.insert(name, (file, true));
+        let mut minors: BTreeMap<(u8, u8), OnceLock<Vec<Entry>>> = BTreeMap::new();
+        if let Some(directory) = directory {
+            // What is wrong with any of them is to be said at once.
+            let mut files = embedded(|_| true)?;
+            for (name, text) in read_directory(directory)? {
+                files.insert(name.clone(), (File::parse(&name, &text)?, true));
+            }
+            let mut entries: BTreeMap<(u8, u8), Vec<Entry>> = BTreeMap::new();
+            for entry in whole(&files)? {
+                entries.entry(entry.meta.python).or_default().push(entry);
+            }
+            minors.extend(entries.into_iter().map(|(minor, entries)| (minor, OnceLock::from(entries))));
+        } else {
+            minors.extend(file::EMBEDDED.iter().map(|(name, _)| (minor(name), OnceLock::new())));
         }
         let tables = |texts: &[(&str, &str)]| {
             texts.iter().map(|(name, text)| told::Table::parse(name, text)).collect::<Result<Vec<_>, _>>()
         };
-        let mut entries = Vec::new();
-        for (file, added) in files.values() {
-            let (layout, computed) = whole(&files, file)?;
-            let (meta, builds) = (file.meta.clone(), file.builds.clone());
-            entries.push(Entry { meta, builds, layout, computed, added: *added });
-        }
-        entries.sort_by(|a, b| (a.meta.python, &a.layout.name).cmp(&(b.meta.python, &b.layout.name)));
         let (tables, asyncio_tables) = (tables(told::EMBEDDED)?, tables(told::EMBEDDED_ASYNCIO)?);
-        Ok(Catalogue { entries, tables, asyncio_tables })
+        Ok(Catalogue { minors, tables, asyncio_tables })
     }
 
     /// All layouts, by version and name.
-    pub fn entries(&self) -> &[Entry] {
-        &self.entries
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.minors.keys().flat_map(|minor| self.of(*minor))
+    }
+
+    /// The layouts of a minor version, by name.
+    pub fn of(&self, python: (u8, u8)) -> &[Entry] {
+        // Those within the program are well-formed: a test reads them all.
+        let read =
+            || embedded(|name| minor(name) == python).and_then(|files| whole(&files)).unwrap_or_default();
+        self.minors.get(&python).map_or(&[], |entries| entries.get_or_init(read))
+    }
+
+    /// The minor versions that there are layouts for.
+    pub fn minors(&self) -> impl Iterator<Item = (u8, u8)> {
+        self.minors.keys().copied()
     }
 
     /// Where the fields of a minor version's `.AsyncioDebug` lie; the newest known for one that is newer still.
@@ -67,7 +82,7 @@ impl Catalogue {
 
     /// The layout of that name.
     pub fn named(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.layout.name == name)
+        self.entries().find(|entry| entry.layout.name == name)
     }
 }
 
@@ -98,8 +113,31 @@ fn read_directory(directory: &Path) -> Result<Vec<(String, String)>, BadFile> {
     Ok(files)
 }
 
+/// The minor version that a file within the program is for, by its name: none of them inherits from another's.
+fn minor(name: &str) -> (u8, u8) {
+    let mut numbers = name.split(|c: char| !c.is_ascii_digit()).map(|digits| digits.parse().unwrap_or(0));
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
+/// Those of the files within the program whose names are asked for.
+fn embedded(is_asked: impl Fn(&str) -> bool) -> Result<BTreeMap<String, (File, bool)>, BadFile> {
+    let asked = file::EMBEDDED.iter().filter(|(name, _)| is_asked(name));
+    asked.map(|(name, text)| Ok(((*name).to_owned(), (File::parse(name, text)?, false)))).collect()
+}
+
+/// All of some files, each laid over all that it inherits.
+fn whole(files: &BTreeMap<String, (File, bool)>) -> Result<Vec<Entry>, BadFile> {
+    let mut entries = Vec::new();
+    for (file, added) in files.values() {
+        let (layout, computed) = over(files, file)?;
+        let (meta, builds) = (file.meta.clone(), file.builds.clone());
+        entries.push(Entry { meta, builds, layout, computed, added: *added });
+    }
+    Ok(entries)
+}
+
 /// A file laid over all that it inherits.
-fn whole(files: &BTreeMap<String, (File, bool)>, file: &File) -> Result<(Layout, Option<String>), BadFile> {
+fn over(files: &BTreeMap<String, (File, bool)>, file: &File) -> Result<(Layout, Option<String>), BadFile> {
     let mut path = vec![file];
     while let Some(parent) = path.last().and_then(|file| file.meta.inherits.as_ref()) {
         let orphan = || BadFile::Orphan { file: file.name.clone(), parent: parent.clone() };
@@ -167,8 +205,21 @@ mod tests {
     }
 
     #[test]
+    fn our_own_files_are_well_formed_and_found_by_the_minor_version_in_their_names() {
+        let all = whole(&embedded(|_| true).expect("each is well-formed")).expect("they fit together");
+        let catalogue = Catalogue::load(None).expect("there is no other directory");
+        let names = |entry: &Entry| (entry.meta.python, entry.layout.name.clone());
+        let mut expected: Vec<_> = all.iter().map(names).collect();
+        expected.sort();
+        assert_eq!(catalogue.entries().map(names).collect::<Vec<_>>(), expected);
+        for minor in catalogue.minors() {
+            assert!(catalogue.of(minor).iter().all(|entry| entry.meta.python == minor), "{minor:?}");
+        }
+    }
+
+    #[test]
     fn what_is_computed_says_so_with_all_that_inherit_it() {
-        let catalogue = Catalogue::load(None).expect("our own files are well-formed");
+        let catalogue = Catalogue::load(None).expect("there is no other directory");
         for entry in catalogue.entries() {
             let expected = entry.meta.arch == crate::layout::Arch::Aarch64
                 || ["3.6-upstream", "3.7.0", "3.13.13", "3.14.0"].contains(&entry.layout.name.as_str());

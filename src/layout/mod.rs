@@ -6,6 +6,7 @@ pub mod file;
 pub mod catalogue;
 pub mod select;
 pub mod told;
+pub mod opcodes;
 pub mod derive;
 
 pub use build::{Arch, Fingerprint, NoVersion, Version};

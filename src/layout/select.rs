@@ -96,14 +96,14 @@ impl Catalogue {
     /// All layouts that may serve a build, the best first and at least one: where its self-checks fail, the next may do.
     pub fn candidates(&self, build: &Fingerprint) -> Result<Vec<Chosen>, Refusal> {
         let minor = (build.version.major, build.version.minor);
-        let same: Vec<&Entry> = self.entries.iter().filter(|entry| entry.meta.python == minor).collect();
+        let same = self.of(minor);
         if same.is_empty() {
             return self.newest(build).map(|chosen| vec![chosen]);
         }
         let mut flags = flags(build);
         let fits = |flags: &BTreeSet<Flag>| -> Vec<&Entry> {
             let fits = |entry: &&Entry| entry.meta.arch == build.arch && entry.meta.flags == *flags;
-            same.iter().copied().filter(fits).collect()
+            same.iter().filter(fits).collect()
         };
         let mut fitting = fits(&flags);
         if fitting.is_empty() && flags.remove(&Flag::Debug) {
@@ -129,8 +129,7 @@ impl Catalogue {
     fn newest(&self, build: &Fingerprint) -> Result<Chosen, Refusal> {
         let version = build.version;
         let unknown = || {
-            let known: BTreeSet<(u8, u8)> = self.entries.iter().map(|entry| entry.meta.python).collect();
-            let known: Vec<String> = known.iter().map(|(major, minor)| format!("{major}.{minor}")).collect();
+            let known: Vec<String> = self.minors().map(|(major, minor)| format!("{major}.{minor}")).collect();
             Refusal::Minor { version, known: known.join(", ") }
         };
         let table = self.tables.iter().max_by_key(|table| table.python).ok_or_else(unknown)?;
@@ -139,10 +138,8 @@ impl Catalogue {
             return Err(unknown());
         }
         let flags = flags(build);
-        let fits = |entry: &&Entry| {
-            entry.meta.python == table.python && entry.meta.arch == build.arch && entry.meta.flags == flags
-        };
-        let entry = self.entries.iter().rfind(fits).ok_or_else(unknown)?;
+        let fits = |entry: &&Entry| entry.meta.arch == build.arch && entry.meta.flags == flags;
+        let entry = self.of(table.python).iter().rfind(fits).ok_or_else(unknown)?;
         let mut layout = entry.layout.clone();
         let told = table
             .apply(&mut layout, bytes, true)

@@ -1,5 +1,6 @@
 //! The memory of a running process: `process_vm_readv`, or `/proc/PID/mem` where seccomp forbids the call.
 
+use std::cell::RefCell;
 use std::fs::File;
 use std::io::IoSliceMut;
 use std::os::unix::fs::FileExt;
@@ -10,7 +11,7 @@ use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
-use super::{Addr, Fault, Memory, Part};
+use super::{Addr, Fault, Memory, Part, Piece};
 
 /// The most pieces that one system call takes (`UIO_MAXIOV`, include/uapi/linux/uio.h).
 const IOV_MAX: usize = 1024;
@@ -72,32 +73,67 @@ impl Live {
         read
     }
 
-    /// Reads one batch and marks what arrived. The kernel stops at the first piece that it cannot read whole.
+    /// How many bytes arrived of what `remote` names, one thing behind the other. The kernel stops at the first that it cannot
+    /// read whole.
+    fn vm_read_many(&self, local: &mut [IoSliceMut<'_>], remote: &[RemoteIoVec]) -> Result<usize, Errno> {
+        match process_vm_readv(self.pid, local, remote) {
+            Err(errno) if refuses(errno) => Err(errno),
+            read => Ok(read.unwrap_or(0)),
+        }
+    }
+
+    /// Reads one batch and marks what arrived; behind what is not there the call is made again.
     fn read_batch(&self, parts: &mut [Part<'_>]) -> Result<(), Errno> {
-        let mut first = 0;
-        while first < parts.len() {
-            let rest = &mut parts[first..];
-            let remote: Vec<_> =
-                rest.iter().map(|p| RemoteIoVec { base: p.addr.0 as usize, len: p.buf.len() }).collect();
-            let mut local: Vec<_> = rest.iter_mut().map(|p| IoSliceMut::new(p.buf)).collect();
-            let mut arrived = match process_vm_readv(self.pid, &mut local, &remote) {
-                Ok(bytes) => bytes,
-                Err(errno) if refuses(errno) => return Err(errno),
-                Err(_) => 0,
-            };
-            let mut whole = 0;
-            for part in rest.iter_mut() {
-                if arrived < part.buf.len() {
-                    break;
-                }
-                arrived -= part.buf.len();
-                part.arrived = true;
-                whole += 1;
-            }
-            first += whole + 1; // the piece behind the last whole one is the one that could not be read
+        let mut parts = parts;
+        while !parts.is_empty() {
+            let remote: Vec<_> = parts.iter().map(|part| remote(part.addr, part.buf.len())).collect();
+            let mut local: Vec<_> = parts.iter_mut().map(|part| IoSliceMut::new(part.buf)).collect();
+            let arrived = self.vm_read_many(&mut local, &remote)?;
+            let marks = parts.iter_mut().map(|part| (part.buf.len(), &mut part.arrived));
+            let done = mark(marks, arrived);
+            parts = &mut parts[done..];
         }
         Ok(())
     }
+
+    /// The same of pieces that go into one place, and without room of its own.
+    fn gather_batch(&self, pieces: &mut [Piece], buf: &mut [u8]) -> Result<(), Errno> {
+        let (mut pieces, mut buf) = (pieces, buf);
+        while !pieces.is_empty() {
+            let arrived = VECTOR.with_borrow_mut(|vector| {
+                vector.clear();
+                vector.extend(pieces.iter().map(|piece| remote(piece.addr, piece.len)));
+                self.vm_read_many(&mut [IoSliceMut::new(buf)], vector)
+            })?;
+            let done = mark(pieces.iter_mut().map(|piece| (piece.len, &mut piece.arrived)), arrived);
+            let taken: usize = pieces[..done].iter().map(|piece| piece.len).sum();
+            (pieces, buf) = (&mut pieces[done..], &mut buf[taken..]);
+        }
+        Ok(())
+    }
+}
+
+fn remote(addr: Addr, len: usize) -> RemoteIoVec {
+    RemoteIoVec { base: addr.0 as usize, len }
+}
+
+/// Marks those of the lengths that arrived when so many bytes did; how many that settles, the first that did not among them.
+fn mark<'a>(lengths: impl Iterator<Item = (usize, &'a mut bool)>, arrived: usize) -> usize {
+    let (mut left, mut done) = (arrived, 0);
+    for (len, whole) in lengths {
+        done += 1;
+        *whole = len <= left;
+        if !*whole {
+            break;
+        }
+        left -= len;
+    }
+    done
+}
+
+thread_local! {
+    /// Room for what a gathering read tells the kernel, so that looks allocate none.
+    static VECTOR: RefCell<Vec<RemoteIoVec>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Whether a filter on ourselves forbids the call: it does when we may not even read our own memory by it.
@@ -141,6 +177,27 @@ impl Memory for Live {
             }
         }
     }
+
+    fn gather(&self, pieces: &mut [Piece], buf: &mut [u8]) {
+        for piece in pieces.iter_mut() {
+            piece.arrived = false;
+        }
+        let mut rest = buf;
+        for batch in pieces.chunks_mut(IOV_MAX) {
+            let len = batch.iter().map(|piece| piece.len).fold(0, usize::saturating_add);
+            let Some((mut here, behind)) = std::mem::take(&mut rest).split_at_mut_checked(len) else {
+                return;
+            };
+            rest = behind;
+            if self.refused.load(Ordering::Relaxed) || self.gather_batch(batch, here).is_err() {
+                for piece in batch.iter_mut().take_while(|_| !self.gone()) {
+                    let (buf, behind) = here.split_at_mut(piece.len);
+                    piece.arrived = self.read(piece.addr, buf).is_ok();
+                    here = behind;
+                }
+            }
+        }
+    }
 }
 
 #[cfg(test)]
@@ -176,6 +233,17 @@ mod tests {
     }
 
     #[test]
+    fn a_gathering_read_goes_on_behind_a_piece_that_is_not_there() {
+        let (one, two) = (*b"one", *b"two");
+        let mut buf = [0; 9];
+        let at = |text: &[u8; 3]| Piece::new(Addr(text.as_ptr() as u64), 3);
+        let mut pieces = [at(&one), Piece::new(Addr(8), 3), at(&two)];
+        own().gather(&mut pieces, &mut buf);
+        assert_eq!(pieces.map(|piece| piece.arrived), [true, false, true]);
+        assert_eq!((&buf[..3], &buf[6..]), (b"one".as_slice(), b"two".as_slice()));
+    }
+
+    #[test]
     fn a_process_that_has_ended_is_gone_and_not_merely_unreadable() {
         let mut child =
             std::process::Command::new("cat").stdin(std::process::Stdio::piped()).spawn().unwrap();
@@ -184,10 +252,9 @@ mod tests {
         drop(child.stdin.take());
         child.wait().unwrap();
         assert!(live.read(Addr(8), &mut [0]).is_err() && live.gone());
-        let mut buf = [0; 1];
-        let mut parts = [Part { addr: Addr(8), buf: &mut buf, arrived: true }];
-        live.read_many(&mut parts);
-        assert!(!parts[0].arrived);
+        let mut pieces = [Piece { arrived: true, ..Piece::new(Addr(8), 1) }];
+        live.gather(&mut pieces, &mut [0]);
+        assert!(!pieces[0].arrived);
     }
 
     #[test]

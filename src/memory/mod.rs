@@ -1,12 +1,15 @@
 //! Bytes at addresses of another process: the one door through which the target is read.
 
 pub mod live;
+pub mod moment;
 pub mod tape;
 
 pub use live::Live;
+pub use moment::Moment;
 pub use tape::{Recorder, Tape};
 
 use std::fmt;
+use std::ops::Range;
 
 /// An address in the target. It never becomes a pointer.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -61,7 +64,7 @@ pub struct Fault {
     pub len: usize,
 }
 
-/// One piece of a scattered read.
+/// One part of a scattered read.
 #[derive(Debug)]
 pub struct Part<'a> {
     /// Where to read.
@@ -72,15 +75,45 @@ pub struct Part<'a> {
     pub arrived: bool,
 }
 
+/// One piece of a gathering read, which borrows nothing, so that a plan of them can be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Piece {
+    /// Where to read.
+    pub addr: Addr,
+    /// How many bytes.
+    pub len: usize,
+    /// Whether they all arrived.
+    pub arrived: bool,
+}
+
+impl Piece {
+    /// A piece that is yet to be read.
+    pub fn new(addr: Addr, len: usize) -> Piece {
+        Piece { addr, len, arrived: false }
+    }
+}
+
 /// Bytes at addresses.
 pub trait Memory {
     /// Fills `buf` from `addr` on, or says which read failed; `buf` holds anything then.
     fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<(), Fault>;
 
-    /// Reads many pieces: with one system call where the target allows it. Each piece says for itself whether it arrived.
+    /// Reads many parts, each into a place of its own: with one system call where the target allows it. Each says for itself
+    /// whether it arrived.
     fn read_many(&self, parts: &mut [Part<'_>]) {
         for part in parts {
             part.arrived = self.read(part.addr, part.buf).is_ok();
+        }
+    }
+
+    /// Reads many pieces in their order, each into `buf` behind the one before it: with one system call where the target
+    /// allows it. Each says for itself whether it arrived; one for which `buf` is too short does not.
+    fn gather(&self, pieces: &mut [Piece], buf: &mut [u8]) {
+        let mut rest = buf;
+        for piece in pieces {
+            let (here, behind) = rest.split_at_mut(piece.len.min(rest.len()));
+            piece.arrived = here.len() == piece.len && self.read(piece.addr, here).is_ok();
+            rest = behind;
         }
     }
 }
@@ -99,6 +132,21 @@ impl dyn Memory + '_ {
         self.read(addr, &mut bytes)?;
         Ok(bytes)
     }
+
+    /// Reads some spans, by address and none over another, into their places of `buf`, which begins at `start`; whether all of
+    /// them arrived. The caller has them within `buf`.
+    pub fn spans(&self, start: Addr, buf: &mut [u8], spans: &[Range<u64>]) -> bool {
+        let mut parts = Vec::with_capacity(spans.len());
+        let (mut rest, mut at) = (buf, start.0);
+        for span in spans {
+            let (_, behind) = rest.split_at_mut((span.start - at) as usize);
+            let (buf, behind) = behind.split_at_mut((span.end - span.start) as usize);
+            parts.push(Part { addr: Addr(span.start), buf, arrived: false });
+            (rest, at) = (behind, span.end);
+        }
+        self.read_many(&mut parts);
+        parts.iter().all(|part| part.arrived)
+    }
 }
 
 impl<M: Memory + ?Sized> Memory for &M {
@@ -108,6 +156,10 @@ impl<M: Memory + ?Sized> Memory for &M {
 
     fn read_many(&self, parts: &mut [Part<'_>]) {
         (**self).read_many(parts);
+    }
+
+    fn gather(&self, pieces: &mut [Piece], buf: &mut [u8]) {
+        (**self).gather(pieces, buf);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::{Addr, Fault, Memory, Part};
+use super::{Addr, Fault, Memory, Part, Piece};
 
 /// Pieces of a process's memory, by address.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -117,8 +117,19 @@ impl<M: Memory> Memory for Recorder<M> {
 
     fn read_many(&self, parts: &mut [Part<'_>]) {
         self.memory.read_many(parts);
-        for part in parts.iter().filter(|p| p.arrived) {
+        for part in parts.iter().filter(|part| part.arrived) {
             self.tape.borrow_mut().put(part.addr, part.buf);
+        }
+    }
+
+    fn gather(&self, pieces: &mut [Piece], buf: &mut [u8]) {
+        self.memory.gather(pieces, buf);
+        let mut from = 0;
+        for piece in pieces {
+            if let (true, Some(bytes)) = (piece.arrived, buf.get(from..from + piece.len)) {
+                self.tape.borrow_mut().put(piece.addr, bytes);
+            }
+            from += piece.len;
         }
     }
 }

@@ -1,7 +1,8 @@
 //! What happened: samples first, and everything else that lies on the same clock.
 
+use super::allocation::Allocation;
 use super::gc::Collection;
-use super::heap::HeapState;
+use super::heap::{Census, HeapState};
 use super::stack::{
     File, FileId, Frame, FrameId, Process, ProcessId, Stack, StackId, StringId, Track, TrackId, Wait,
 };
@@ -61,7 +62,9 @@ pub enum Quality {
     Whole,
     /// Read whole, but not at the first try.
     Retried,
-    /// Torn, but equal to a stack that was seen whole before.
+    /// Read whole while the target was held still.
+    Stopped,
+    /// Torn, but all of it was seen whole before; or, where it never is, every call in it was seen to happen.
     Probable,
     /// The inner frames are true; those near the base are missing.
     BaseMissing(Torn),
@@ -72,7 +75,15 @@ pub enum Quality {
 impl Quality {
     /// Whether a part of the stack is missing.
     pub fn is_partial(self) -> bool {
-        matches!(self, Quality::BaseMissing(_) | Quality::TopMissing(_))
+        self.torn().is_some()
+    }
+
+    /// Why a part of the stack is missing, if one is.
+    pub fn torn(self) -> Option<Torn> {
+        match self {
+            Quality::BaseMissing(torn) | Quality::TopMissing(torn) => Some(torn),
+            _ => None,
+        }
     }
 }
 
@@ -103,6 +114,26 @@ pub struct Sample {
     pub flags: Flags,
     /// How good the stack is.
     pub quality: Quality,
+}
+
+impl Sample {
+    /// Adds `next`, of the same track, if it follows without a gap and says the same; says whether it did.
+    pub fn fold(&mut self, next: &Sample) -> bool {
+        let same = self.until == next.from
+            && self.stack == next.stack
+            && self.state == next.state
+            && self.flags == next.flags
+            && self.quality == next.quality
+            && self.cpu.is_some() == next.cpu.is_some();
+        let Some(count) = self.count.checked_add(next.count).filter(|_| same) else {
+            return false;
+        };
+        self.until = next.until;
+        self.count = count;
+        self.weight += next.weight;
+        self.cpu = self.cpu.zip(next.cpu).map(|(a, b)| a + b);
+        true
+    }
 }
 
 /// A row of one of the tables: said once, before the first event that names its id. Ids count up from 0.
@@ -211,12 +242,22 @@ pub enum Event {
     Define(Define),
     /// Something became of a process.
     Process(ProcessEvent),
-    /// What one look at a process saw.
-    Samples(Vec<Sample>),
+    /// What some looks at a process saw: the rows of a track stand in the order of time, those of different tracks in
+    /// any.
+    Samples {
+        /// How many looks.
+        looks: u64,
+        /// What they saw, equal neighbours folded.
+        rows: Vec<Sample>,
+    },
     /// A collection of garbage.
     Gc(Collection),
     /// The state of the allocator.
     Heap(HeapState),
+    /// The objects of a process by type.
+    Census(Census),
+    /// Memory that was put down to stacks.
+    Allocations(Vec<Allocation>),
     /// A number that changes.
     Counter(Counter),
     /// A moment that somebody marked.

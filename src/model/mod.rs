@@ -2,6 +2,7 @@
 //!
 //! This module imports nothing. It never learns what a process is, nor what a file format is.
 
+pub mod allocation;
 pub mod event;
 pub mod gc;
 pub mod heap;

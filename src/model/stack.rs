@@ -41,6 +41,8 @@ pub enum FrameKind {
     Kernel,
     /// A mark of ours, such as `<torn>`: no function of the target.
     Mark,
+    /// The instruction that the frame below it was at.
+    Opcode,
 }
 
 /// One line of one function. Lines count from 1, columns are what `co_positions()` says: bytes from 0. `None` where the
@@ -111,6 +113,8 @@ pub enum TrackKind {
     Task,
     /// A greenlet.
     Greenlet,
+    /// A process's memory, of which it is not known which thread asked for it.
+    Memory,
 }
 
 /// One line of execution: what samples belong to.

@@ -8,6 +8,7 @@ use super::Unread;
 use super::gil::{Gil, Holder};
 use super::object::Objects;
 use super::runtime::{Look, Python};
+use super::stacks::StackNumber;
 
 /// How often a check is tried while it fails: the target runs on, and what is read of it may be gone the next moment.
 const TRIES: usize = 8;
@@ -64,7 +65,6 @@ struct Subject<'a> {
     tasks: &'a [Thread],
     objects: Objects,
     python: Python,
-    look: Look,
 }
 
 /// Why a check did not pass.
@@ -77,9 +77,7 @@ enum Doubt {
 pub fn run(located: &Located, memory: &dyn Memory, tasks: &[Thread]) -> Vec<Check> {
     let layout = &located.chosen.layout;
     let mut subject = match (Python::open(located), Objects::bind(layout)) {
-        (Ok(python), Ok(objects)) => {
-            Subject { memory, located, tasks, objects, python, look: Look::default() }
-        }
+        (Ok(python), Ok(objects)) => Subject { memory, located, tasks, objects, python },
         (Err(missing), _) | (_, Err(missing)) => {
             let verdict = Verdict::Failed(missing.to_string());
             return vec![Check { name: "the layout has all that is needed", guards: "everything", verdict }];
@@ -117,11 +115,11 @@ fn interpreters(subject: &mut Subject<'_>) -> Result<(), Doubt> {
 }
 
 fn threads(subject: &mut Subject<'_>) -> Result<(), Doubt> {
-    subject.look();
-    match (subject.look.missing, subject.look.threads.is_empty()) {
+    let look = subject.look();
+    match (look.missing, look.threads.is_empty()) {
         (None, false) => Ok(()),
         (None, true) => failed("there is no thread"),
-        (Some(torn), _) => failed(format!("{} threads and then {torn:?}", subject.look.threads.len())),
+        (Some(torn), _) => failed(format!("{} threads and then {torn:?}", look.threads.len())),
     }
 }
 
@@ -142,10 +140,9 @@ fn types(subject: &mut Subject<'_>) -> Result<(), Doubt> {
 }
 
 fn stacks(subject: &mut Subject<'_>) -> Result<(), Doubt> {
-    subject.look();
-    let look = &subject.look;
-    let torn = look.threads.iter().find_map(|thread| thread.torn);
-    match (torn, look.threads.iter().map(|thread| look.frames(thread).len()).sum::<usize>()) {
+    let look = subject.look();
+    let torn = look.threads.iter().find_map(|thread| thread.quality.torn());
+    match (torn, look.threads.iter().filter(|thread| thread.stack != StackNumber::default()).count()) {
         (Some(torn), _) => failed(format!("one does not: {torn:?}")),
         (None, 0) => Err(Doubt::Skipped("no thread runs Python".into())),
         (None, _) => Ok(()),
@@ -154,8 +151,8 @@ fn stacks(subject: &mut Subject<'_>) -> Result<(), Doubt> {
 
 fn lines(subject: &mut Subject<'_>) -> Result<(), Doubt> {
     subject.look();
-    let look = &subject.look;
-    let frames = look.threads.iter().flat_map(|thread| look.frames(thread));
+    let python = &subject.python;
+    let frames = python.seen.threads.iter().flat_map(|thread| python.frames(thread));
     let mut codes = frames.filter_map(|frame| subject.python.codes.get(frame.code));
     match codes.find(|code| !code.lines_fit()) {
         Some(code) => failed(format!("that of {} does not", code.name)),
@@ -164,9 +161,9 @@ fn lines(subject: &mut Subject<'_>) -> Result<(), Doubt> {
 }
 
 fn natives(subject: &mut Subject<'_>) -> Result<(), Doubt> {
-    subject.look();
-    let unknown = subject.look.threads.iter().filter(|thread| thread.native.is_none()).count();
-    match (unknown, subject.look.threads.len()) {
+    let look = subject.look();
+    let unknown = look.threads.iter().filter(|thread| thread.native.is_none()).count();
+    match (unknown, look.threads.len()) {
         (0, _) => Ok(()),
         (unknown, all) => failed(format!("{unknown} of {all} threads are not in /proc")),
     }
@@ -179,7 +176,7 @@ fn holder(subject: &mut Subject<'_>) -> Result<(), Doubt> {
     match gil.holder(subject.memory, interpreter) {
         Holder::Unknown => Err(Doubt::Skipped("nothing says who holds it".into())),
         Holder::Attached | Holder::State(Addr::NULL) => Ok(()),
-        Holder::State(at) if subject.look.threads.iter().any(|thread| thread.state == at) => Ok(()),
+        Holder::State(at) if subject.python.seen.threads.iter().any(|thread| thread.state == at) => Ok(()),
         Holder::State(at) => failed(format!("there is no thread at {at}")),
     }
 }
@@ -276,8 +273,9 @@ impl Subject<'_> {
         &self.located.chosen.layout
     }
 
-    fn look(&mut self) {
-        self.python.look(self.memory, self.tasks, &mut self.look);
+    fn look(&mut self) -> &Look {
+        self.python.look(self.memory, self.tasks);
+        &self.python.seen
     }
 
     fn main_interpreter(&self) -> Result<Addr, Doubt> {

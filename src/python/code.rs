@@ -5,11 +5,13 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use crate::layout::{Field, Layout, Missing, fields};
-use crate::memory::{Addr, Memory, Part, Recorder};
+use crate::memory::{Addr, Memory, Recorder};
 
 use super::Unread;
+use super::extents::{Copy, Extents};
 use super::lines::{LineTable, Position};
 use super::object::Objects;
+use super::plan::Plan;
 use super::text::Text;
 
 /// The longest line table that is read; a function with a longer one has no lines.
@@ -18,6 +20,12 @@ const MAX_TABLE: usize = 1 << 20;
 const MAX_CODES: usize = 1 << 16;
 /// Likewise when their line tables have more bytes than this.
 const MAX_TABLES: usize = 64 << 20;
+/// How much of each thing that a code object points to is read again to know it: its head, its length and how it begins.
+const WITNESS: usize = 96;
+/// What lies no further apart than this is heard as one.
+const NEAR: u64 = 256;
+/// `CO_GENERATOR`, `CO_COROUTINE` and `CO_ASYNC_GENERATOR`, Include/cpython/code.h.
+const RESTS: i32 = 0x20 | 0x80 | 0x200;
 /// The size of an instruction, in which 3.11 and later count the length of the code in it (`_Py_CODEUNIT`).
 const CODE_UNIT: u64 = 2;
 
@@ -28,6 +36,7 @@ fields! {
         qualname: Option<Field<Addr>>,
         filename: Field<Addr>,
         firstlineno: Field<i32>,
+        flags: Field<i32>,
         linetable: Field<Addr>,
         /// Before 3.11 the instructions are a `bytes` object of their own; then they end the code object.
         code: Option<Field<Addr>>,
@@ -60,6 +69,8 @@ pub struct Code {
     pub first_line: i32,
     /// Bytes of its instructions.
     pub length: u64,
+    /// It makes a generator or a coroutine, whose frame rests between calls and has no caller then.
+    pub rests: bool,
     kind: LineTable,
     table: Option<Vec<u8>>,
 }
@@ -80,8 +91,8 @@ pub struct Codes {
     rows: Vec<Arc<Code>>,
     first: u32,
     tables: usize,
-    /// How often codes were confirmed.
-    round: u64,
+    /// Counts what was read at once.
+    turn: u64,
 }
 
 /// What was read at an address, and what must still stand there for it to be true.
@@ -89,14 +100,46 @@ pub struct Codes {
 struct Kept {
     id: CodeId,
     witness: Witness,
-    /// The round in which the witness was last heard.
-    round: u64,
+    /// The turn in which the witness was last heard.
+    turn: u64,
+    /// The moment, in the interpreter's own count, at which it was last heard.
+    epoch: Option<Epoch>,
 }
 
-/// Pieces of memory that told something. While they are the same, so is what they told: an address that was freed and
-/// used again for another function can give no wrong name.
+/// A moment in an interpreter's own count of the code objects that it has made (`func_state.next_version`, 3.13 and later):
+/// while it is the same, none was made, and no address is that of another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch {
+    /// The interpreter.
+    pub interpreter: Addr,
+    /// Its count.
+    pub count: u32,
+}
+
+/// What is known of a code object at an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// It is this one.
+    Sure(CodeId),
+    /// It was this one; whether it still is has to be heard.
+    Unsure(CodeId),
+    /// Nothing.
+    Not,
+}
+
+/// Pieces of memory that told something, side by side in groups. While they are the same, so is what they told: an address
+/// that was freed and used again for another function can give no wrong name.
 #[derive(Debug, Default)]
-struct Witness(Vec<(Addr, Box<[u8]>)>);
+struct Witness(Vec<Group>);
+
+/// Pieces that lie near each other: where the first begins, how long it is to the end of the last, and each one's distance
+/// from the start and its bytes.
+#[derive(Debug)]
+struct Group {
+    at: Addr,
+    len: usize,
+    pieces: Vec<(usize, Box<[u8]>)>,
+}
 
 impl Code {
     /// Where the instruction at byte `offset` was written.
@@ -110,6 +153,11 @@ impl Code {
     /// Whether its line table is one that code of its length can have; one that was not kept may be.
     pub fn lines_fit(&self) -> bool {
         self.table.as_ref().is_none_or(|table| self.kind.fits(table, self.length))
+    }
+
+    /// The lines on which its instructions were written.
+    pub fn lines(&self) -> Vec<u32> {
+        self.table.as_ref().map_or_else(Vec::new, |table| self.kind.lines(table, self.first_line))
     }
 
     /// Whether an instruction can stand at byte `offset`; that of a frame which has not started stands before the first.
@@ -133,20 +181,22 @@ impl Codes {
             rows: Vec::new(),
             first: 0,
             tables: 0,
-            round: 0,
+            turn: 0,
         })
     }
 
-    /// Begins a look. Forgets all code objects if they have become many; ids that were given out before then name nothing
-    /// any more.
-    pub fn begin(&mut self) {
-        if self.kept.len() > MAX_CODES || self.rows.len() > MAX_CODES || self.tables > MAX_TABLES {
-            self.first = self.first.saturating_add(self.rows.len() as u32);
-            self.kept.clear();
-            self.ids.clear();
-            self.rows.clear();
-            self.tables = 0;
-        }
+    /// Whether they have become too many.
+    pub fn are_many(&self) -> bool {
+        self.kept.len() > MAX_CODES || self.rows.len() > MAX_CODES || self.tables > MAX_TABLES
+    }
+
+    /// Forgets all code objects; ids that were given out before name nothing any more.
+    pub fn clear(&mut self) {
+        self.first = self.first.saturating_add(self.rows.len() as u32);
+        self.kept.clear();
+        self.ids.clear();
+        self.rows.clear();
+        self.tables = 0;
     }
 
     /// The function that an id names, unless it was forgotten.
@@ -155,42 +205,81 @@ impl Codes {
         self.rows.get(row as usize).map(|code| &**code)
     }
 
-    /// Confirms what is kept of the code objects that a walk met, in one read. What is not confirmed is forgotten.
-    pub fn confirm(&mut self, memory: &dyn Memory, codes: impl Iterator<Item = Addr>) {
-        self.round += 1;
-        let mut asked: Vec<Addr> = codes.filter(|at| self.kept.contains_key(at)).collect();
-        asked.sort_unstable();
-        asked.dedup();
-        let pieces = || asked.iter().filter_map(|at| self.kept.get(at)).flat_map(|kept| &kept.witness.0);
-        let mut room = vec![0; pieces().map(|(_, bytes)| bytes.len()).sum()];
-        let mut parts = parts_in(&mut room, pieces());
-        memory.read_many(&mut parts);
-        let same = parts.iter().zip(pieces()).map(|(part, (_, bytes))| part.arrived && *part.buf == **bytes);
-        let mut same = same.collect::<Vec<bool>>().into_iter();
-        for at in asked {
-            let Some(kept) = self.kept.get_mut(&at) else { continue };
-            // All of a witness's pieces are taken from `same`, also behind one that differs.
-            if same.by_ref().take(kept.witness.0.len()).fold(true, |all, one| all & one) {
-                kept.round = self.round;
-            } else {
-                self.kept.remove(&at);
+    /// The function that was last found at an address.
+    pub fn at(&self, addr: Addr) -> Option<CodeId> {
+        self.kept.get(&addr).map(|kept| kept.id)
+    }
+
+    /// Where a function was last found; equal ones may stand in several places, and any of them will do.
+    pub fn place(&self, id: CodeId) -> Option<Addr> {
+        self.kept.iter().find(|(_, kept)| kept.id == id).map(|(addr, _)| *addr)
+    }
+
+    /// Begins a turn: what is heard from now on was read at once, while one stack held still.
+    pub fn turn(&mut self) {
+        self.turn += 1;
+    }
+
+    /// What is known of the code object at `addr`, at a moment of its interpreter's count where there is one.
+    pub fn known(&self, addr: Addr, epoch: Option<Epoch>) -> Known {
+        match self.kept.get(&addr) {
+            Some(kept) if kept.turn == self.turn || (epoch.is_some() && kept.epoch == epoch) => {
+                Known::Sure(kept.id)
             }
+            Some(kept) => Known::Unsure(kept.id),
+            None => Known::Not,
         }
     }
 
-    /// The id of the code object at `addr`, and whether it was confirmed in this round: if not, it was read just now.
-    ///
-    /// What was read just now may be told by memory that was let go already, for the walk that led here is past. It is
-    /// true once a later walk leads here again and it is confirmed then: what a frame uses is not let go.
-    pub fn id(&mut self, memory: &dyn Memory, addr: Addr) -> Result<(CodeId, bool), Unread> {
-        if let Some(kept) = self.kept.get(&addr) {
-            return Ok((kept.id, kept.round == self.round));
+    /// The function that was last known to be at `addr`.
+    pub fn last_at(&self, addr: Addr) -> Option<CodeId> {
+        self.kept.get(&addr).map(|kept| kept.id)
+    }
+
+    /// Whether the function at `addr`, if it is known, rests between calls.
+    pub fn rests(&self, addr: Addr) -> bool {
+        self.last_at(addr).and_then(|id| self.get(id)).is_some_and(|code| code.rests)
+    }
+
+    /// Takes the places that have to be read, so that the code object at `addr` can be heard, into `extents`.
+    pub fn cover(&self, addr: Addr, extents: &mut Extents) {
+        for group in self.kept.get(&addr).iter().flat_map(|kept| &kept.witness.0) {
+            extents.cover(group.at, group.len);
         }
+    }
+
+    /// Hears in what was read whether the code object at `addr` is still the one that is known; `None` where not all was
+    /// read. If not, it is forgotten. `epoch` is the moment of the interpreter's count at which it was read, where there is
+    /// one.
+    pub fn hear(
+        &mut self,
+        addr: Addr,
+        read: (&Plan, &mut Extents, &Copy),
+        epoch: Option<Epoch>,
+    ) -> Option<bool> {
+        let (plan, extents, copy) = read;
+        let kept = self.kept.get_mut(&addr)?;
+        for group in &kept.witness.0 {
+            let bytes = copy.get(plan, extents.find(group.at, group.len)?)?;
+            if !group.pieces.iter().all(|(from, piece)| bytes.get(*from..from + piece.len()) == Some(piece)) {
+                self.kept.remove(&addr);
+                return Some(false);
+            }
+        }
+        kept.turn = self.turn;
+        kept.epoch = epoch;
+        Some(true)
+    }
+
+    /// Reads the code object at `addr`.
+    ///
+    /// What was read just now may be told by memory that was let go already, for the look that led here is past. It is
+    /// true once a later look leads here again and it is heard then: what a frame uses is not let go.
+    pub fn learn(&mut self, memory: &dyn Memory, addr: Addr) -> Result<(), Unread> {
         let (code, witness) = self.read(memory, addr)?;
         let id = self.keep(code);
-        // Round 0 was never: other frames of this walk that lead here are not confirmed either.
-        self.kept.insert(addr, Kept { id, witness, round: 0 });
-        Ok((id, false))
+        self.kept.insert(addr, Kept { id, witness, turn: 0, epoch: None });
+        Ok(())
     }
 
     fn keep(&mut self, code: Code) -> CodeId {
@@ -212,6 +301,7 @@ impl Codes {
         let qualname = self.fields.qualname.map(|qualname| qualname.read(&head, addr)).transpose()?;
         let filename = self.fields.filename.read(&head, addr)?;
         let first_line = self.fields.firstlineno.read(&head, addr)?;
+        let flags = self.fields.flags.read(&head, addr)?;
         let table = self.fields.linetable.read(&head, addr)?;
         let version = self.fields.version.map(|version| version.read(&head, addr)).transpose()?.unwrap_or(0);
 
@@ -226,6 +316,7 @@ impl Codes {
             filename: self.text.read(&body, filename)?,
             first_line,
             length,
+            rests: flags & RESTS != 0,
             kind: self.kind,
             table: self.text.bytes(&body, table, MAX_TABLE).ok(),
         };
@@ -250,20 +341,16 @@ impl Codes {
 
 impl Witness {
     fn add(&mut self, read: Recorder<&dyn Memory>) {
-        self.0.extend(read.into_tape().pieces().map(|(at, bytes)| (at, bytes.into())));
+        for (at, bytes) in read.into_tape().pieces() {
+            let bytes: Box<[u8]> = bytes[..bytes.len().min(WITNESS)].into();
+            match self.0.last_mut() {
+                Some(group) if group.at <= at && (at.0 - group.at.0) <= NEAR => {
+                    let from = (at.0 - group.at.0) as usize;
+                    group.len = group.len.max(from + bytes.len());
+                    group.pieces.push((from, bytes));
+                }
+                _ => self.0.push(Group { at, len: bytes.len(), pieces: vec![(0, bytes)] }),
+            }
+        }
     }
-}
-
-/// Reads of the given pieces, one behind the other in `room`, which is as long as all of them.
-fn parts_in<'a, 'p>(
-    mut room: &'a mut [u8],
-    pieces: impl Iterator<Item = &'p (Addr, Box<[u8]>)>,
-) -> Vec<Part<'a>> {
-    pieces
-        .map_while(|(addr, bytes)| {
-            let (buf, rest) = std::mem::take(&mut room).split_at_mut_checked(bytes.len())?;
-            room = rest;
-            Some(Part { addr: *addr, buf, arrived: false })
-        })
-        .collect()
 }

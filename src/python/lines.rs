@@ -58,6 +58,35 @@ impl LineTable {
 }
 
 impl LineTable {
+    /// Every line on which an instruction was written, in the order of the code.
+    pub fn lines(self, table: &[u8], first_line: i32) -> Vec<u32> {
+        let (mut found, mut line) = (Vec::new(), i64::from(first_line));
+        match self {
+            LineTable::Lnotab | LineTable::SignedLnotab => {
+                let signed = self == LineTable::SignedLnotab;
+                for pair in table.chunks_exact(2) {
+                    // A step in lines that is too long for one pair goes on in others, which take no code.
+                    found.extend((pair[0] > 0).then_some(line).and_then(counted));
+                    line += if signed { i64::from(pair[1].cast_signed()) } else { i64::from(pair[1]) };
+                }
+                found.extend(counted(line));
+            }
+            LineTable::Linetable => {
+                for pair in table.chunks_exact(2).filter(|pair| pair[1].cast_signed() != NO_LINE) {
+                    line += i64::from(pair[1].cast_signed());
+                    found.extend((pair[0] > 0).then_some(line).and_then(counted));
+                }
+            }
+            LineTable::Locations => {
+                let mut places = Locations::new(table, line);
+                while let Some(place) = places.next() {
+                    found.extend(place.line);
+                }
+            }
+        }
+        found
+    }
+
     /// Whether a table can be that of `length` bytes of code: an lnotab's last range starts within it, and the ranges of the
     /// others add up to it.
     pub fn fits(self, table: &[u8], length: u64) -> bool {
@@ -95,9 +124,11 @@ fn lnotab(table: &[u8], first: i64, offset: i64, lines: impl Fn(u8) -> i64) -> i
     line
 }
 
+/// What a range of 3.10 has for a step when its instructions are on no line.
+const NO_LINE: i8 = -128;
+
 /// `_PyCode_CheckLineNumber` of Objects/codeobject.c, 3.10.
 fn linetable(table: &[u8], first: i64, offset: i64) -> Option<i64> {
-    const NO_LINE: i8 = -128;
     let (mut end, mut line) = (0, first);
     for pair in table.chunks_exact(2) {
         let step = pair[1].cast_signed();
@@ -251,6 +282,25 @@ mod tests {
     }
 
     #[test]
+    fn the_lines_of_a_table_are_those_of_its_offsets() {
+        let tables: [(LineTable, &[u8]); 5] = [
+            (LineTable::Lnotab, &[4, 255, 0, 3, 4, 1]),
+            (LineTable::SignedLnotab, &[4, 127, 0, 127, 2, 255, 4, 1]),
+            (LineTable::Linetable, &[2, 1, 0, 9, 4, 0x80, 2, 2]),
+            (LineTable::Locations, &[0xF8, 0xE8, 4, 0xD8, 3]),
+            (LineTable::Locations, &[]),
+        ];
+        for (kind, table) in tables {
+            let mut told = kind.lines(table, 10);
+            told.dedup();
+            let mut each: Vec<u32> =
+                (0..20).filter_map(|offset| kind.position(table, 10, offset).line).collect();
+            each.dedup();
+            assert_eq!(told, each, "{kind:?}");
+        }
+    }
+
+    #[test]
     fn a_line_before_the_first_line_of_a_file_is_none() {
         check(LineTable::SignedLnotab, &[0, 0x80], 0, None);
         assert_eq!(LineTable::Lnotab.position(&[], -5, 0), Position::default());
@@ -292,6 +342,7 @@ mod tests {
                     }
                 }
                 kind.fits(&table, 0);
+                kind.lines(&table, 1);
             }
         }
     }

@@ -14,10 +14,13 @@ use super::object::Objects;
 use super::text::Text;
 use super::thread::State;
 
-/// After how many looks a name that is known is read again: programs rename their threads.
-const REFRESH: u64 = 512;
-/// The longest pause, in looks, before a thread without a name is looked up again.
-const MAX_PAUSE: u64 = 256;
+/// After how many lists of the threads, of which there are ten to a hundred a second, a name that is known is read again:
+/// programs rename their threads.
+const REFRESH: u64 = 16;
+/// The same where nothing tells a thread from the one that comes to the same address after it (2.7 and 3.6).
+const REFRESH_UNTOLD: u64 = 1;
+/// The longest pause, in lists, before a thread without a name is looked up again.
+const MAX_PAUSE: u64 = 32;
 
 /// The most modules, names in a module or threads that are searched.
 const MAX_ENTRIES: u64 = 1 << 18;
@@ -64,9 +67,11 @@ struct Key {
 #[derive(Debug)]
 struct Known {
     name: Option<Arc<str>>,
-    /// The look in which it was last seen.
+    /// Another name that was read last.
+    other: Option<String>,
+    /// The list in which it was last seen.
     seen: u64,
-    /// The look in which it is to be read again.
+    /// The list in which it is to be read again.
     due: u64,
     /// How long it then waits, while it has no name.
     pause: u64,
@@ -88,7 +93,7 @@ impl Names {
         })
     }
 
-    /// Begins a look. Threads that were not seen in the last one are forgotten.
+    /// Begins a list. Threads that were not seen in the last one are forgotten.
     pub fn begin(&mut self) {
         let last = self.look;
         self.known.retain(|_, known| known.seen == last);
@@ -100,8 +105,13 @@ impl Names {
         let look = self.look;
         let mut due = false;
         for state in states {
-            let known =
-                self.known.entry(key(state)).or_insert(Known { name: None, seen: 0, due: look, pause: 1 });
+            let known = self.known.entry(key(state)).or_insert(Known {
+                name: None,
+                other: None,
+                seen: 0,
+                due: look,
+                pause: 1,
+            });
             known.seen = look;
             due |= known.due <= look;
         }
@@ -112,10 +122,20 @@ impl Names {
         for state in states {
             let Some(known) = self.known.get_mut(&key(state)) else { continue };
             if let Some(name) = names.get(&state.thread) {
-                if known.name.as_deref() != Some(name) {
+                let told = state.id.or(state.native).is_some();
+                let same = known.name.as_deref() == Some(name);
+                // Since the threads were listed it may have ended, and the next one have got its `pthread_t`: who is still
+                // there, and called that again, was renamed.
+                if told && !same && known.name.is_some() && known.other.as_deref() != Some(name) {
+                    known.other = Some(name.clone());
+                    known.due = look + 1;
+                    continue;
+                }
+                if !same {
                     known.name = Some(name.as_str().into());
                 }
-                known.due = look + REFRESH;
+                known.other = None;
+                known.due = look + if told { REFRESH } else { REFRESH_UNTOLD };
             } else if known.due <= look {
                 known.due = look + known.pause;
                 known.pause = (2 * known.pause).min(MAX_PAUSE);

@@ -1,7 +1,7 @@
 //! What every object says of itself: its type, the type's name and flags, and, where it is one, the number it is.
 
 use crate::layout::{Field, Layout, Missing, fields};
-use crate::memory::{Addr, Fault, Memory};
+use crate::memory::{Addr, Fault, Memory, Word};
 
 use super::Unread;
 
@@ -10,7 +10,7 @@ const MAX_TYPE_NAME: usize = 256;
 /// How much of a C string is read at once. Pieces end where a multiple of it does, so none reaches into a page beyond the end.
 const PIECE: u64 = 64;
 /// Bits of a digit of an `int` (`PyLong_SHIFT`, Include/cpython/longintrepr.h; 15 on 32-bit machines only).
-const DIGIT_BITS: u32 = 30;
+pub(super) const DIGIT_BITS: u32 = 30;
 /// Digits of the longest `int` that is read: two hold 60 bits, and what we ask for are thread ids and small settings.
 const MAX_DIGITS: u64 = 2;
 
@@ -113,7 +113,17 @@ impl Objects {
             _ if flags.has(TypeFlag::Long) => {}
             _ => return Err(Unread::Garbage("an int")),
         }
-        let (digits, negative) = match self.long.lv_tag {
+        let long = self.long(memory, object)?;
+        let Some(digits) = long.digits(memory, MAX_DIGITS)? else {
+            return Err(Unread::Garbage("an int of a bearable size"));
+        };
+        let value = digits.iter().rev().fold(0, |value, digit| value << DIGIT_BITS | i64::from(*digit));
+        Ok(if long.negative { -value } else { value })
+    }
+
+    /// Sign and length of an `int` (Python 2's `long`).
+    pub(super) fn long(&self, memory: &dyn Memory, object: Addr) -> Result<Long, Fault> {
+        let (count, negative) = match self.long.lv_tag {
             Some(tag) => {
                 let tag = tag.read(memory, object)?;
                 (tag >> 3, tag & 3 == 2) // Bits 0 and 1 are the sign: 0 positive, 1 zero, 2 negative.
@@ -123,18 +133,36 @@ impl Objects {
                 (size.unsigned_abs(), size < 0)
             }
         };
-        if digits > MAX_DIGITS {
-            return Err(Unread::Garbage("an int of a bearable size"));
+        Ok(Long { at: self.long.digit.of(object), count, negative })
+    }
+}
+
+/// An `int` of any length, its digits yet unread.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Long {
+    at: Addr,
+    count: u64,
+    /// It is below 0.
+    pub(super) negative: bool,
+}
+
+impl Long {
+    /// How many bits its digits have.
+    pub(super) fn bits(self) -> u64 {
+        self.count.saturating_mul(u64::from(DIGIT_BITS))
+    }
+
+    /// Its digits of [`DIGIT_BITS`] bits, the lowest first; `None` where it claims more than `most`.
+    pub(super) fn digits(self, memory: &dyn Memory, most: u64) -> Result<Option<Vec<u32>>, Unread> {
+        if self.count > most {
+            return Ok(None);
         }
-        let mut value = 0;
-        for place in 0..digits {
-            let digit: u32 = memory.get(self.long.digit.of(object).plus(4 * place))?;
-            if digit >> DIGIT_BITS != 0 {
-                return Err(Unread::Garbage("an int"));
-            }
-            value |= i64::from(digit) << (u64::from(DIGIT_BITS) * place);
+        let bytes = memory.bytes(self.at, self.count as usize * u32::SIZE)?;
+        let digits: Vec<u32> = bytes.chunks_exact(u32::SIZE).map(u32::from_bytes).collect();
+        match digits.iter().any(|digit| digit >> DIGIT_BITS != 0) {
+            true => Err(Unread::Garbage("an int")),
+            false => Ok(Some(digits)),
         }
-        Ok(if negative { -value } else { value })
     }
 }
 
@@ -143,6 +171,11 @@ impl Objects {
 pub struct Flags(u64);
 
 impl Flags {
+    /// The flags in a word that was read.
+    pub(super) fn of(word: u64) -> Flags {
+        Flags(word)
+    }
+
     /// Whether a flag is set.
     pub fn has(self, flag: TypeFlag) -> bool {
         self.bit(flag as i64)
@@ -155,7 +188,7 @@ impl Flags {
 }
 
 /// The bytes of a C string, without its end; at most `limit` of them.
-fn c_string(memory: &dyn Memory, addr: Addr, limit: usize) -> Result<Vec<u8>, Fault> {
+pub(super) fn c_string(memory: &dyn Memory, addr: Addr, limit: usize) -> Result<Vec<u8>, Fault> {
     let mut string = Vec::new();
     let mut at = addr;
     while string.len() < limit {

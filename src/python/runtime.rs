@@ -1,25 +1,41 @@
 //! The runtime: one interpreter program in a process, and a look at all its threads.
 
-use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashMap;
 
 use crate::layout::{Field, Missing, fields};
 use crate::memory::{Addr, Memory};
-use crate::model::Torn;
+use crate::model::{Quality, Torn};
 use crate::target::{Located, Root, Thread};
 
 use super::code::Codes;
-use super::frame::{Frame, Frames, MAX_FRAMES, RawFrame};
-use super::gil::Gil;
+use super::exception::Exceptions;
+use super::frame::{Frame, Frames};
+use super::gil::{Gil, Ran};
+use super::interpreter::Interpreter;
 use super::name::Names;
-use super::thread::{Pthreads, State, Tasks, Threads};
+use super::plan::{Plan, Rider};
+use super::settle::{self, Ask, settle};
+use super::stacks::{StackNumber, Stacks};
+use super::thread::{Pthreads, Tasks, Threads};
+use super::watch::{Means, Verdict, Watch};
 
 /// The most interpreters of one process that are read.
 const MAX_INTERPRETERS: usize = 256;
-/// When all threads together have more frames than this, the rest of the threads is not read.
-const MAX_FRAMES_IN_ALL: usize = 1 << 20;
-/// How often a stack is read in one look until it is believed.
-const WALKS: u32 = 32;
+/// The most steps that one look takes from frame to frame: a hostile target could make it endless.
+const MAX_STEPS: u32 = 1 << 22;
+/// How often a stack that changed is read again; and where frames are objects: of a program that does nothing but call, the
+/// innermost one is still there at one try in seven or so.
+const RETRIES: u32 = 24;
+const RETRIES_APART: u32 = 64;
+/// Interpreters and threads are listed anew at most this often, and for no larger a share of the time than one in so many.
+/// A thread that is met before it was listed makes for a new list at once.
+const LIST_EVERY: Duration = Duration::from_millis(10);
+const LIST_SHARE: u32 = 50;
+/// The same where the GIL tells of a thread as soon as it runs.
+const LIST_RARELY: Duration = Duration::from_millis(100);
 
 fields! {
     /// `_PyRuntimeState`, Include/internal/pycore_runtime.h (3.7 and later).
@@ -37,6 +53,8 @@ fields! {
         threads_head: Field<Addr>,
         /// From 3.7 on; before, interpreters have no number.
         id: Option<Field<i64>>,
+        /// Counts the code objects that were made, where the layout says so, among others.
+        func_state_next_version: Option<Field<u32>>,
     }
 }
 
@@ -51,25 +69,42 @@ pub struct Python {
     frames: Frames,
     names: Names,
     gil: Gil,
+    exceptions: Exceptions,
     /// The functions that were met; [`Frame::code`] names one of them.
     pub codes: Codes,
-    /// Room that looks use.
-    states: Vec<State>,
-    raw: Vec<RawFrame>,
+    /// The stacks that were met; [`ThreadLook::stack`] names one of them.
+    pub stacks: Stacks,
+    /// What the last look saw.
+    pub seen: Look,
+    interpreters: Vec<Interpreter>,
+    /// One for each thread of `seen`.
+    watches: Vec<Watch>,
+    /// What is read of all threads together, and of one that has to be read again.
+    plan: Plan,
+    solo: Plan,
+    /// Threads that are read together, and those that must be read after them.
+    asked: Vec<usize>,
+    late: Vec<usize>,
+    /// How many steps this look may still take.
+    steps: u32,
+    /// When all was listed last, and how long that took.
+    listed: Option<(Instant, Duration)>,
+    /// How often that was done.
+    lists: u64,
+    audit: Option<Audit>,
 }
 
-/// What one look at a Python saw. It is made once and filled anew by each look.
-#[derive(Debug, Default)]
+/// What one look at a Python saw.
+#[derive(Debug, Clone, Default)]
 pub struct Look {
     /// All threads of all interpreters.
     pub threads: Vec<ThreadLook>,
     /// Why some threads are missing, if any are.
     pub missing: Option<Torn>,
-    frames: Vec<Frame>,
 }
 
 /// What one look saw of a thread.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ThreadLook {
     /// The interpreter's number; the main one's is 0.
     pub interpreter: i64,
@@ -77,6 +112,8 @@ pub struct ThreadLook {
     pub state: Addr,
     /// `threading.get_ident()`: the C library's `pthread_t`.
     pub thread: u64,
+    /// A number that no two threads of its interpreter share, where there is one.
+    pub number: Option<u64>,
     /// The kernel's id of the thread, as we see it.
     pub native: Option<i32>,
     /// `threading`'s name of it, else the kernel's.
@@ -85,18 +122,27 @@ pub struct ThreadLook {
     pub main: bool,
     /// Whether it holds its interpreter's GIL; on free-threaded builds, whether it is attached.
     pub holds_gil: Option<bool>,
-    /// Why a part of the stack is missing, if one is: [`Torn::Changed`] at its inner end, all others at its base.
-    pub torn: Option<Torn>,
-    /// Whether the stack had to be read again because it changed while it was read.
-    pub retried: bool,
-    frames: Range<usize>,
+    /// Its stack.
+    pub stack: StackNumber,
+    /// How good that is.
+    pub quality: Quality,
+    /// Whether it can have run Python since the look before.
+    pub may_have_run: bool,
+    /// Whether it was handling an exception, where its state alone says so.
+    pub in_exception: Option<bool>,
+    /// Which of [`Python::interpreters`] it is a thread of.
+    place: usize,
+    /// Its stack was read at least once.
+    read: bool,
 }
 
-impl Look {
-    /// The frames of one of its threads, innermost first.
-    pub fn frames(&self, thread: &ThreadLook) -> &[Frame] {
-        self.frames.get(thread.frames.clone()).unwrap_or_default()
-    }
+/// What was found by reading what was proven not to have changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Audit {
+    /// Stacks that were proven to be the same, and read all the same.
+    pub compared: u64,
+    /// Those that were another one.
+    pub differed: u64,
 }
 
 impl Python {
@@ -104,43 +150,215 @@ impl Python {
     pub fn open(located: &Located) -> Result<Python, Missing> {
         let layout = &located.chosen.layout;
         let root = located.root;
+        let frames = Frames::bind(layout)?;
+        let interpreter = InterpreterFields::bind(layout)?;
+        let counted: bool = layout.fact("code.counted")?;
         Ok(Python {
             root,
             runtime: match root {
                 Root::Runtime(_) => Some(RuntimeFields::bind(layout)?),
                 Root::InterpHead(_) => None,
             },
-            interpreter: InterpreterFields::bind(layout)?,
+            interpreter: InterpreterFields {
+                func_state_next_version: interpreter.func_state_next_version.filter(|_| counted),
+                ..interpreter
+            },
             threads: Threads::bind(layout)?,
             pthreads: Pthreads::default(),
-            frames: Frames::bind(layout)?,
             names: Names::bind(layout)?,
             gil: Gil::bind(layout, root, &located.module.symbols)?,
+            exceptions: Exceptions::bind(layout, &located.module.symbols)?,
             codes: Codes::bind(layout)?,
-            states: Vec::new(),
-            raw: Vec::new(),
+            stacks: Stacks::default(),
+            frames,
+            seen: Look::default(),
+            interpreters: Vec::new(),
+            watches: Vec::new(),
+            plan: Plan::default(),
+            solo: Plan::default(),
+            asked: Vec::new(),
+            late: Vec::new(),
+            steps: 0,
+            listed: None,
+            lists: 0,
+            audit: None,
         })
     }
 
-    /// Looks at all threads: the main interpreter's first, and the oldest first. `tasks` are the kernel's threads of the
-    /// process, its own first one first.
-    pub fn look(&mut self, memory: &dyn Memory, tasks: &[Thread], look: &mut Look) {
-        look.threads.clear();
-        look.frames.clear();
-        self.codes.begin();
-        self.names.begin();
-        self.frames.begin();
-        let tasks = Tasks::new(tasks);
-        let main_thread = self.main_thread(memory);
-        let (interpreters, missing) = self.interpreters(memory);
-        look.missing = missing;
-        for (place, interpreter) in interpreters.iter().enumerate() {
-            let id = match self.interpreter.id {
-                Some(id) => id.read(memory, *interpreter).unwrap_or(place as i64),
-                None => place as i64,
-            };
-            self.look_at(memory, *interpreter, id, &tasks, main_thread, look);
+    /// The frames of a thread that the last look saw, innermost first.
+    pub fn frames(&self, thread: &ThreadLook) -> impl Iterator<Item = Frame> + '_ {
+        self.stacks.frames(thread.stack)
+    }
+
+    /// Where the frames of a thread that the last look saw are, innermost first, each with its code object; nothing of those
+    /// that have gone on since.
+    pub fn places(&self, memory: &dyn Memory, thread: &ThreadLook) -> Vec<Option<(Addr, Addr)>> {
+        let watch = self.watches.iter().find(|watch| watch.state.at == thread.state);
+        let places = watch.into_iter().flat_map(|watch| watch.places(memory, &self.frames, &self.codes));
+        self.frames(thread)
+            .zip(places)
+            .map(|(seen, (frame, at, code))| Some((at, code)).filter(|_| frame == Some(seen)))
+            .collect()
+    }
+
+    /// The part of a thread's stack from the frame at `at` down to the base, where the last look met that frame.
+    pub fn part(&self, thread: &ThreadLook, at: Addr) -> Option<StackNumber> {
+        let watch = self.watches.iter().find(|watch| watch.state.at == thread.state)?;
+        self.stacks.lowest(thread.stack, watch.depth(at)?)
+    }
+
+    /// From now on also reads what need not be read, and counts how often it was wrong not to.
+    pub fn audit(&mut self) -> Audit {
+        *self.audit.get_or_insert_default()
+    }
+
+    /// How often threads were listed: as long as it is the same, each has the same place in [`Python::seen`], and the same names.
+    pub fn lists(&self) -> u64 {
+        self.lists
+    }
+
+    /// Looks at all threads, and leaves what it saw in [`Python::seen`]: the main interpreter's first, and the oldest first.
+    /// `tasks` are the kernel's threads of the process, its own first one first.
+    pub fn look(&mut self, memory: &dyn Memory, tasks: &[Thread]) {
+        self.look_along(memory, tasks, &mut ());
+    }
+
+    /// The same, and reads something else along.
+    pub fn look_along(&mut self, memory: &dyn Memory, tasks: &[Thread], rider: &mut dyn Rider) {
+        if self.codes.are_many() || self.stacks.are_many() {
+            self.forget();
         }
+        self.steps = MAX_STEPS;
+        let is_told = self.interpreters.iter().all(Interpreter::tells_who_ran);
+        let every = if is_told { LIST_RARELY } else { LIST_EVERY };
+        if self.listed.is_none_or(|(at, took)| at.elapsed() > every.max(took * LIST_SHARE)) {
+            self.list(memory, tasks);
+        }
+        if !self.round(memory, rider) {
+            self.list(memory, tasks);
+            self.round(memory, &mut ());
+        }
+        if self.steps == 0 {
+            self.seen.missing = Some(Torn::TooDeep);
+        }
+    }
+
+    /// Forgets all functions and stacks; every thread is read anew.
+    fn forget(&mut self) {
+        self.codes.clear();
+        self.stacks.clear();
+        self.watches.iter_mut().for_each(Watch::forget);
+        for thread in &mut self.seen.threads {
+            thread.read = false;
+        }
+    }
+
+    /// Reads every thread that can have run since it was read last. Says whether all of them are known and still there; those
+    /// that are not are left out.
+    fn round(&mut self, memory: &dyn Memory, rider: &mut dyn Rider) -> bool {
+        let audits = self.audit.is_some();
+        let (threads, interpreters) = (&self.seen.threads, &self.interpreters);
+        // Most often those run that ran before.
+        let is_expected = |thread: &ThreadLook| {
+            let one = interpreters.get(thread.place);
+            audits || !thread.read || one.is_none_or(|one| one.ran.holds(thread.state))
+        };
+        self.asked.clear();
+        self.asked.extend((0..threads.len()).filter(|place| is_expected(&threads[*place])));
+        self.plan.clear();
+        rider.ask(&mut self.plan);
+        for one in &mut self.interpreters {
+            one.ask_gil(&mut self.plan);
+        }
+        self.read(memory);
+        rider.hear(&self.plan);
+        let mut known = true;
+        for one in &mut self.interpreters {
+            one.hear_gil(&self.plan);
+            // Nobody that is not listed may have run.
+            known &= match one.ran {
+                Ran::Only(.., last) => {
+                    last.is_null() || self.watches.iter().any(|watch| watch.state.at == last)
+                }
+                Ran::Any => true,
+            };
+        }
+        let mut gone = self.settle(memory);
+        // Others have run than those that were expected.
+        let (asked, interpreters) = (&self.asked, &self.interpreters);
+        let is_late = |(place, thread): (usize, &ThreadLook)| {
+            let ran = interpreters.get(thread.place).is_some_and(|one| one.ran.holds(thread.state));
+            (ran && asked.binary_search(&place).is_err()).then_some(place)
+        };
+        self.late.clear();
+        self.late.extend(self.seen.threads.iter().enumerate().filter_map(is_late));
+        if !self.late.is_empty() {
+            std::mem::swap(&mut self.asked, &mut self.late);
+            self.plan.clear();
+            self.read(memory);
+            gone |= self.settle(memory);
+        }
+        if gone {
+            self.watches.retain(|watch| !watch.gone);
+            self.seen.threads.retain(|thread| thread.read);
+        }
+        for (thread, watch) in self.seen.threads.iter_mut().zip(&self.watches) {
+            let Some(one) = self.interpreters.get(thread.place) else { continue };
+            thread.holds_gil = one.holder.is(&watch.state);
+            thread.may_have_run = one.ran.holds(thread.state);
+            thread.in_exception = watch.in_exception;
+        }
+        known && !gone
+    }
+
+    /// Reads what is planned, and behind it the threads that are asked for.
+    fn read(&mut self, memory: &dyn Memory) {
+        let plan = &mut self.plan;
+        for one in &mut self.interpreters {
+            one.ask_before(plan);
+        }
+        for place in &self.asked {
+            self.watches[*place].ask(plan, &self.threads, &self.frames, &self.exceptions);
+        }
+        for one in &mut self.interpreters {
+            one.ask_after(plan, self.audit.is_some());
+        }
+        plan.read(memory);
+        for one in &mut self.interpreters {
+            one.hear(plan);
+        }
+    }
+
+    /// Takes what was read of the threads that were asked for, and reads those again that need it. Says whether one is gone.
+    fn settle(&mut self, memory: &dyn Memory) -> bool {
+        let Python { plan, solo, watches, seen, interpreters, stacks, .. } = self;
+        let mut gone = false;
+        for place in &self.asked {
+            let (watch, thread) = (&mut watches[*place], &mut seen.threads[*place]);
+            let Some(one) = interpreters.get(thread.place) else { continue };
+            let means = Means {
+                memory,
+                threads: &self.threads,
+                frames: &mut self.frames,
+                codes: &mut self.codes,
+                exceptions: &self.exceptions,
+                steps: &mut self.steps,
+            };
+            let mut reader = Reader { watch, one, plan: solo, means };
+            let first = reader.watch.hear(plan, one.epochs, &mut reader.means, stacks);
+            if let (Some(audit), Verdict::Whole(stack)) = (&mut self.audit, first.1) {
+                let proven = thread.read && !one.ran.holds(thread.state) && !one.runs(plan, thread.state);
+                audit.compared += u64::from(proven);
+                audit.differed += u64::from(proven && stack != thread.stack);
+            }
+            let settled = settle(first, stacks, &mut reader);
+            let Some(settled) = settled else {
+                (watches[*place].gone, thread.read, gone) = (true, false, true);
+                continue;
+            };
+            (thread.stack, thread.quality, thread.read) = (settled.stack, settled.quality, true);
+        }
+        gone
     }
 
     /// The interpreters of the process, the oldest first, and why some are missing, if any are.
@@ -166,118 +384,103 @@ impl Python {
         (found, missing)
     }
 
-    fn look_at(
-        &mut self,
-        memory: &dyn Memory,
-        interpreter: Addr,
-        id: i64,
-        tasks: &Tasks<'_>,
-        main_thread: Option<u64>,
-        look: &mut Look,
-    ) {
-        let Ok(head) = self.interpreter.threads_head.read(memory, interpreter) else {
-            return look.missing = Some(Torn::Unreadable);
-        };
-        let mut states = std::mem::take(&mut self.states);
-        look.missing = self.threads.list(memory, interpreter, head, &mut states).or(look.missing);
-        states.reverse();
-        self.names.refresh(memory, interpreter, &states);
-        self.pthreads.learn(memory, &states, tasks);
-        for state in &states {
-            let start = look.frames.len();
-            if start > MAX_FRAMES_IN_ALL {
-                look.missing = Some(Torn::TooDeep);
-                break;
-            }
-            let (torn, retried) = self.stack(memory, state.at, &mut look.frames);
-            // Asked as late as the stack is read, so that both speak of the same moment as nearly as they can.
-            let holds_gil = self.gil.holder(memory, interpreter).is(state);
-            let task = self.pthreads.task(memory, state, tasks);
-            look.threads.push(ThreadLook {
-                interpreter: id,
-                state: state.at,
-                thread: state.thread,
-                native: task.map(|task| task.tid),
-                name: self.names.get(state).or_else(|| task.map(|task| Arc::clone(&task.comm))),
-                main: match main_thread {
-                    Some(main_thread) => state.thread == main_thread,
-                    None => task.is_some() && task == tasks.first(),
-                },
-                holds_gil,
-                torn,
-                retried,
-                frames: start..look.frames.len(),
-            });
-        }
-        self.states = states;
-    }
-
-    /// Adds the stack of a thread to `frames`; tells why a part of it is missing, if one is, and whether it took more walks
-    /// than usual.
-    ///
-    /// A frame that returns while it is read can make a chain end too early and look whole (up to 3.10 a finished frame has
-    /// no caller), and take its function along, whose memory then tells of others. So a walk is believed when it ends where
-    /// the one before it ended, in this look or the last; when all its functions were known before it; and when all its
-    /// frames were read in one call, which the last walk need not be.
-    fn stack(&mut self, memory: &dyn Memory, thread: Addr, frames: &mut Vec<Frame>) -> (Option<Torn>, bool) {
-        let start = frames.len();
-        let (mut usual, mut read) = (1, 0);
-        for number in 1.. {
-            frames.truncate(start);
-            let walk = self.frames.walk(memory, thread, &mut self.raw);
-            let (torn, fresh) = self.resolve(memory, frames);
-            if !walk.known || !fresh.is_empty() {
-                usual = usual.max(number + 1);
-            }
-            read += self.raw.len();
-            let last = number == WALKS || read > MAX_FRAMES;
-            match torn.or(walk.torn) {
-                None if walk.same_base && fresh.is_empty() && (walk.at_once || last) => {
-                    return (None, number > usual);
-                }
-                _ if !last => {}
-                None if walk.same_base => {
-                    frames.drain(start..start + fresh.end);
-                    return (Some(Torn::Changed), true);
-                }
-                torn => {
-                    frames.truncate(if fresh.is_empty() { frames.len() } else { start + fresh.start });
-                    return (torn.or(Some(Torn::Garbage)), true);
-                }
-            }
-        }
-        (Some(Torn::Garbage), true)
-    }
-
-    /// Finds the functions of the frames that a walk brought, and says from where to where they are not confirmed.
-    fn resolve(&mut self, memory: &dyn Memory, frames: &mut Vec<Frame>) -> (Option<Torn>, Range<usize>) {
-        let mut fresh: Option<Range<usize>> = None;
-        let mut torn = None;
-        self.codes.confirm(memory, self.raw.iter().map(|frame| frame.code));
-        for (place, raw) in self.raw.iter().enumerate() {
-            let (code, confirmed) = match self.codes.id(memory, raw.code) {
-                Ok(found) => found,
-                Err(unread) => {
-                    torn = Some(unread.into());
-                    break;
-                }
+    /// Lists interpreters and threads, and what hardly ever changes of them.
+    fn list(&mut self, memory: &dyn Memory, tasks: &[Thread]) {
+        let began = Instant::now();
+        let tasks = Tasks::new(tasks);
+        self.names.begin();
+        let main_thread = self.main_thread(memory);
+        let mut known: FxHashMap<Addr, (Watch, ThreadLook)> = self
+            .watches
+            .drain(..)
+            .zip(self.seen.threads.drain(..))
+            .map(|(watch, thread)| (watch.state.at, (watch, thread)))
+            .collect();
+        let before = std::mem::take(&mut self.interpreters);
+        let (found, missing) = self.interpreters(memory);
+        self.seen.missing = missing;
+        let mut states = Vec::new();
+        for (place, at) in found.into_iter().enumerate() {
+            let id = self.interpreter.id.and_then(|id| id.read(memory, at).ok()).unwrap_or(place as i64);
+            let words = self.gil.words(memory, at).ok();
+            let count = self.interpreter.func_state_next_version.map(|count| count.of(at));
+            self.interpreters.push(Interpreter::new(at, words, count, &before));
+            let Ok(head) = self.interpreter.threads_head.read(memory, at) else {
+                self.seen.missing = Some(Torn::Unreadable);
+                continue;
             };
-            let offset = i32::try_from(raw.offset).ok();
-            let offset = offset.filter(|offset| self.codes.get(code).is_some_and(|code| code.holds(*offset)));
-            let Some(offset) = offset else {
-                torn = Some(Torn::Garbage);
-                break;
-            };
-            frames.push(Frame { code, offset });
-            if !confirmed {
-                fresh = Some(fresh.map_or(place, |fresh| fresh.start)..place + 1);
+            self.seen.missing = self.threads.list(memory, at, head, &mut states).or(self.seen.missing);
+            states.reverse();
+            self.names.refresh(memory, at, &states);
+            self.pthreads.learn(memory, &states, &tasks);
+            for state in &states {
+                let known = known.remove(&state.at).filter(|(watch, _)| watch.is(state, at));
+                let (watch, old) = match known {
+                    Some((watch, thread)) => (watch, Some(thread)),
+                    None => (Watch::new(*state, at, &self.frames), None),
+                };
+                let task = self.pthreads.task(memory, state, &tasks);
+                self.watches.push(watch);
+                self.seen.threads.push(ThreadLook {
+                    interpreter: id,
+                    state: state.at,
+                    thread: state.thread,
+                    number: state.id,
+                    native: task.map(|task| task.tid),
+                    name: self.names.get(state).or_else(|| task.map(|task| Arc::clone(&task.comm))),
+                    main: match main_thread {
+                        Some(main_thread) => state.thread == main_thread,
+                        None => task.is_some() && task == tasks.first(),
+                    },
+                    holds_gil: None,
+                    stack: old.as_ref().map_or(StackNumber::default(), |old| old.stack),
+                    quality: old.as_ref().map_or(Quality::Whole, |old| old.quality),
+                    may_have_run: true,
+                    in_exception: None,
+                    place,
+                    read: old.as_ref().is_some_and(|old| old.read),
+                });
             }
         }
-        (torn, fresh.unwrap_or(0..0))
+        self.listed = Some((began, began.elapsed()));
+        self.lists += 1;
     }
 
     fn main_thread(&self, memory: &dyn Memory) -> Option<u64> {
         let Root::Runtime(at) = self.root else { return None };
         self.runtime?.main_thread?.read(memory, at).ok()
+    }
+}
+
+/// One thread that is read alone, after all of them were read together.
+struct Reader<'a> {
+    watch: &'a mut Watch,
+    one: &'a Interpreter,
+    plan: &'a mut Plan,
+    means: Means<'a>,
+}
+
+impl Ask for Reader<'_> {
+    fn again(&mut self, stacks: &mut Stacks) -> settle::Heard {
+        let Reader { watch, one, plan, means } = self;
+        plan.clear();
+        let before = one.ask_count(plan);
+        watch.ask(plan, means.threads, means.frames, means.exceptions);
+        let after = one.ask_count(plan);
+        plan.read(means.memory);
+        let epochs = one.hear_counts(plan, [before, after]);
+        watch.hear(plan, epochs, means, stacks)
+    }
+
+    fn prove(&mut self, stack: StackNumber, stacks: &mut Stacks) {
+        self.watch.prove(stack, self.plan, &mut self.means, stacks);
+    }
+
+    fn retries(&self) -> u32 {
+        if self.means.frames.are_apart() { RETRIES_APART } else { RETRIES }
+    }
+
+    fn is_spent(&self) -> bool {
+        *self.means.steps == 0
     }
 }

@@ -53,6 +53,13 @@ pub struct Threads {
     seen: FxHashSet<Addr>,
 }
 
+impl State {
+    /// Whether the other is the state of the same thread.
+    pub fn is(&self, other: &State) -> bool {
+        *self == State { attached: self.attached, ..*other }
+    }
+}
+
 impl Threads {
     /// Binds what the layout says of thread states.
     pub fn bind(layout: &Layout) -> Result<Threads, Missing> {
@@ -79,22 +86,30 @@ impl Threads {
                 return Some(Torn::Cycle);
             }
             let mut room = Room::default();
-            let Ok(state) = Struct::read(memory, next, self.fields.span, &mut room) else {
+            let Ok(copy) = Struct::read(memory, next, self.fields.span, &mut room) else {
                 return Some(Torn::Unreadable);
             };
-            if state.get(self.fields.interp) != interpreter {
-                return Some(Torn::Garbage);
-            }
-            states.push(State {
-                at: next,
-                thread: state.get(self.fields.thread_id),
-                native: state.maybe(self.fields.native_thread_id),
-                id: state.maybe(self.fields.id),
-                attached: state.maybe(self.fields.state).map(|state| state == ATTACHED),
-            });
-            next = state.get(self.fields.next);
+            let Some(state) = self.state(next, interpreter, copy) else { return Some(Torn::Garbage) };
+            states.push(state);
+            next = copy.get(self.fields.next);
         }
         None
+    }
+
+    /// How many bytes of a state are read.
+    pub fn span(&self) -> usize {
+        self.fields.span
+    }
+
+    /// What the first [`Threads::span`] bytes of the state at `at` say; nothing where it is none of `interpreter`.
+    pub fn state(&self, at: Addr, interpreter: Addr, copy: Struct<'_>) -> Option<State> {
+        (copy.get(self.fields.interp) == interpreter).then(|| State {
+            at,
+            thread: copy.get(self.fields.thread_id),
+            native: copy.maybe(self.fields.native_thread_id),
+            id: copy.maybe(self.fields.id),
+            attached: copy.maybe(self.fields.state).map(|state| state == ATTACHED),
+        })
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Account {
     pub errors: u64,
     /// Samples whose stack was whole, but not at the first try.
     pub retried: u64,
+    /// Samples whose stack was read while the target was held still.
+    pub stopped: u64,
     /// Samples whose stack was torn, but equal to one that was seen whole.
     pub probable: u64,
     /// Samples that lack a part of their stack.
@@ -43,6 +45,7 @@ impl Account {
             match sample.quality {
                 Quality::Whole => {}
                 Quality::Retried => account.retried = account.retried.saturating_add(count),
+                Quality::Stopped => account.stopped = account.stopped.saturating_add(count),
                 Quality::Probable => account.probable = account.probable.saturating_add(count),
                 Quality::BaseMissing(_) | Quality::TopMissing(_) => {
                     account.partial = account.partial.saturating_add(count);

@@ -2,7 +2,7 @@
 
 use crate::model::{
     Counter, Define, Event, FileId, Mark, ProcessEvent, ProcessId, ProcessState, Sample, Stack, StackId,
-    State, StringId, TrackId, Trouble, gc::Collection, heap::HeapState,
+    State, StringId, TrackId, Trouble, allocation::Allocation, gc::Collection, heap::Census, heap::HeapState,
 };
 
 /// The deepest stack that a recording holds. CPython's own limit is far below; a hostile file's is not.
@@ -56,9 +56,14 @@ impl Known {
         match event {
             Event::Define(define) => self.define(define),
             Event::Process(event) => self.process_event(event),
-            Event::Samples(samples) => samples.iter().try_for_each(|sample| self.sample(sample)),
+            Event::Samples { rows, .. } => rows.iter().try_for_each(|sample| self.sample(sample)),
             Event::Gc(collection) => self.collection(collection),
             Event::Heap(HeapState { process, .. }) => self.process(*process),
+            Event::Census(Census { process, types, .. }) => {
+                self.process(*process)?;
+                types.iter().try_for_each(|of| self.string(of.name))
+            }
+            Event::Allocations(rows) => rows.iter().try_for_each(|row| self.allocation(row)),
             Event::Counter(Counter { process, name, .. }) => {
                 self.process(*process)?;
                 self.string(*name)
@@ -154,6 +159,11 @@ impl Known {
     fn collection(&self, collection: &Collection) -> Result<(), Refusal> {
         self.process(collection.process)?;
         collection.stack.map_or(Ok(()), |stack| self.stack(stack))
+    }
+
+    fn allocation(&self, row: &Allocation) -> Result<(), Refusal> {
+        used("track", row.track.0, self.tracks)?;
+        row.stack.map_or(Ok(()), |stack| self.stack(stack))
     }
 
     fn string(&self, id: StringId) -> Result<(), Refusal> {

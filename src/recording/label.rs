@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::tables::Recording;
-use crate::model::{ProcessId, TrackId};
+use crate::model::{FileKind, ProcessId, TrackId};
 
 /// Files whose last component says nothing: their directory is what they are called by.
 const NAMELESS: [&str; 2] = ["__init__.py", "__main__.py"];
@@ -69,6 +69,19 @@ pub fn process(recording: &Recording, id: ProcessId) -> String {
     })
 }
 
+/// What the code of a file is called by the distribution that it came with, or by what it is where it came with none.
+pub(super) fn distribution(whose: FileKind, path: &str, name: Option<&str>) -> String {
+    let name = match (name, whose) {
+        (Some(name), _) => name,
+        (None, FileKind::Standard) => "(standard library)",
+        (None, FileKind::Synthetic) if path.starts_with("<frozen ") => "(standard library)",
+        (None, FileKind::Synthetic) => "(no file)",
+        (None, FileKind::Installed) => "(unknown distribution)",
+        (None, FileKind::Own | FileKind::Unknown) => "(own code)",
+    };
+    name.to_owned()
+}
+
 /// How many components of a path to show at first.
 fn components(path: &str) -> usize {
     if path.starts_with('<') {
@@ -82,7 +95,7 @@ fn components(path: &str) -> usize {
 }
 
 /// The part of a path that lies below one of Python's own directories.
-fn library_tail(path: &str) -> Option<&str> {
+pub(super) fn library_tail(path: &str) -> Option<&str> {
     for marker in PACKAGES {
         if let Some((_, tail)) = path.rsplit_once(marker) {
             return Some(tail);

@@ -90,12 +90,15 @@ pub struct Achieved {
     pub held_back: bool,
     /// For how long the target was kept paused.
     pub paused_ns: u64,
+    /// For how long processes were sampled, all of them together; zero where nobody said, which means one, all the time.
+    pub watched_ns: u64,
 }
 
 impl Achieved {
-    /// Looks a second over the whole of the recording.
+    /// Looks a second at a process, for as long as there was one to look at.
     pub fn rate_hz(&self) -> Option<f64> {
-        (self.duration_ns > 0).then(|| self.taken as f64 * 1e9 / self.duration_ns as f64)
+        let watched = if self.watched_ns > 0 { self.watched_ns } else { self.duration_ns };
+        (watched > 0).then(|| self.taken as f64 * 1e9 / watched as f64)
     }
 
     /// The share of one core that the recording program used.

@@ -62,9 +62,9 @@ pub enum Metric {
     Time,
     /// How often it was seen.
     Samples,
-    /// Bytes allocated.
+    /// Bytes that memory grew by, or that are in use where the target traces them.
     Bytes,
-    /// Objects allocated.
+    /// Blocks, likewise: an object and each buffer that it keeps.
     Objects,
 }
 
@@ -112,6 +112,11 @@ impl Metric {
             Metric::Bytes => "bytes",
             Metric::Objects => "objects",
         }
+    }
+
+    /// Whether it counts memory, and no samples.
+    pub fn is_memory(self) -> bool {
+        matches!(self, Metric::Bytes | Metric::Objects)
     }
 }
 

@@ -9,10 +9,11 @@ use regex::Regex;
 use rustc_hash::FxHashMap;
 
 use super::label;
+use super::module;
 use super::options::{By, ViewOptions};
 use super::tables::Recording;
 use super::view::{Node, NodeId, Row, RowId};
-use crate::model::{FileKind, Frame, FrameKind, Quality, StackId, Torn};
+use crate::model::{FileKind, Frame, FrameKind, Quality, Sample, StackId, Torn};
 
 /// What stands for the part of a stack that is not there.
 pub const TORN: &str = "<torn>";
@@ -22,6 +23,8 @@ pub const TRUNCATED: &str = "<truncated>";
 pub const NO_FRAME: &str = "<no Python frame>";
 /// What stands for a stack all of whose frames are hidden.
 pub const HIDDEN: &str = "<hidden>";
+/// What stands on top of a stack whose thread collects garbage.
+pub const GC: &str = "<GC>";
 
 /// Where a stack stands, and whether one of its frames is one that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +51,17 @@ pub(super) struct Places {
     partial: FxHashMap<(Option<StackId>, Missing), Place>,
     empty: Place,
     collapse: Collapse,
+    collecting: Collecting,
+}
+
+/// What becomes of the mark of those who collect garbage.
+#[derive(Debug, Default)]
+struct Collecting {
+    shown: bool,
+    /// It is one of the frames that were asked for.
+    included: bool,
+    /// The mark on top of each node that needs one.
+    above: FxHashMap<NodeId, NodeId>,
 }
 
 /// Which neighbours become one.
@@ -91,6 +105,11 @@ impl Places {
             partial: FxHashMap::default(),
             empty: Place { node: None, included: everything },
             collapse,
+            collecting: Collecting {
+                shown: !options.no_gc && !exclude.iter().any(|pattern| pattern.is_match(GC)),
+                included: include.iter().any(|pattern| pattern.is_match(GC)),
+                above: FxHashMap::default(),
+            },
         };
         let fates = places.fates(recording, options, include, exclude);
         for stack in &recording.stacks {
@@ -102,20 +121,61 @@ impl Places {
             places.by_stack.push(place);
         }
         places.place_partial(recording, &fates);
+        places.place_collecting(recording);
         places
     }
 
     /// Where a sample stands; `None` where the view leaves it out.
-    pub(super) fn of(&self, stack: Option<StackId>, quality: Quality) -> Option<NodeId> {
-        let place = match missing(quality) {
-            Some(missing) => self.partial.get(&(stack, missing)).copied(),
-            None => self.whole(stack),
+    pub(super) fn of(&self, sample: &Sample) -> Option<NodeId> {
+        let node = self.below(sample)?;
+        match self.collects(sample) {
+            true => self.collecting.above.get(&node).copied(),
+            false => Some(node),
+        }
+    }
+
+    /// Whether a sample gets the mark of those who collect garbage.
+    fn collects(&self, sample: &Sample) -> bool {
+        self.collecting.shown && sample.flags.in_gc == Some(true)
+    }
+
+    /// Where a sample stands without that mark.
+    fn below(&self, sample: &Sample) -> Option<NodeId> {
+        let place = match missing(sample.quality) {
+            Some(missing) => self.partial.get(&(sample.stack, missing)).copied(),
+            None => self.whole(sample.stack),
         };
-        let place = place.filter(|place| place.included)?;
+        let asked_for = self.collecting.included && self.collects(sample);
+        self.shown(place.filter(|place| place.included || asked_for)?, sample.stack)
+    }
+
+    /// Where a stack stands of which nothing is missing; `None` where the view leaves it out.
+    pub(super) fn of_whole(&self, stack: Option<StackId>) -> Option<NodeId> {
+        self.shown(self.whole(stack).filter(|place| place.included)?, stack)
+    }
+
+    fn shown(&self, place: Place, stack: Option<StackId>) -> Option<NodeId> {
         place.node.or_else(|| {
             let mark = if stack.is_some() { HIDDEN } else { NO_FRAME };
             self.marks.get(mark).and_then(|row| self.children.get(&(None, *row))).copied()
         })
+    }
+
+    /// Puts the mark on top of each stack that was met collecting garbage.
+    fn place_collecting(&mut self, recording: &Recording) {
+        for sample in recording.samples.iter().flatten().filter(|sample| sample.flags.in_gc == Some(true)) {
+            let below = self.below(sample).filter(|_| self.collects(sample));
+            if let Some(below) = below.filter(|below| !self.collecting.above.contains_key(below))
+                && let Some(mark) = self.mark(Some(below), GC)
+            {
+                self.collecting.above.insert(below, mark);
+            }
+        }
+    }
+
+    /// Where a stack stands; `None` where all its frames are hidden.
+    pub(super) fn of_stack(&self, stack: StackId) -> Option<NodeId> {
+        self.whole(Some(stack))?.node
     }
 
     fn whole(&self, stack: Option<StackId>) -> Option<Place> {
@@ -132,6 +192,7 @@ impl Places {
     ) -> Vec<Fate> {
         let paths: Vec<&str> = recording.files.iter().map(|file| recording.string(file.path)).collect();
         let short = label::short_files(&paths);
+        let packages = module::packages(paths.iter().copied());
         let mut known: HashMap<Row, RowId> = HashMap::new();
         let fates = recording.frames.iter().map(|frame| {
             let name = recording.string(frame.qualname.unwrap_or(frame.name));
@@ -142,16 +203,26 @@ impl Places {
                 |patterns: &[Regex]| patterns.iter().any(|re| texts.iter().any(|text| re.is_match(text)));
             let file = if options.full_filenames { path } else { short };
             let whose = recording.file(frame.file).map_or(FileKind::Unknown, |file| file.kind);
-            let row = row_of(frame, whose, name, file, options);
+            let row = match options.by {
+                By::Module => coarse(frame, whose, name, module::name(path, &packages)),
+                By::Distribution => {
+                    let distribution = recording.file(frame.file).and_then(|file| file.distribution);
+                    let distribution = distribution.map(|name| recording.string(name));
+                    coarse(frame, whose, name, label::distribution(whose, path, distribution))
+                }
+                By::Line | By::Function | By::File => row_of(frame, whose, name, file, options),
+            };
             let next = RowId(self.rows.len() as u32);
             let row = *known.entry(row).or_insert_with_key(|row| {
                 self.rows.push(row.clone());
                 next
             });
-            Fate { row, hidden: matches(exclude), included: matches(include) }
+            // An instruction is finer than a line: who asks for anything coarser does not want it.
+            let finer = frame.kind == FrameKind::Opcode && options.by != By::Line;
+            Fate { row, hidden: finer || matches(exclude), included: matches(include) }
         });
         let fates = fates.collect();
-        for mark in [TORN, TRUNCATED, NO_FRAME, HIDDEN] {
+        for mark in [TORN, TRUNCATED, NO_FRAME, HIDDEN, GC] {
             let row = RowId(self.rows.len() as u32);
             let (kind, whose) = (FrameKind::Mark, FileKind::Synthetic);
             self.rows.push(Row { kind, whose, name: mark.to_owned(), file: None, line: None });
@@ -251,10 +322,16 @@ impl Places {
 fn missing(quality: Quality) -> Option<Missing> {
     let mark = |torn| if torn == Torn::TooDeep { TRUNCATED } else { TORN };
     match quality {
-        Quality::Whole | Quality::Retried | Quality::Probable => None,
+        Quality::Whole | Quality::Retried | Quality::Stopped | Quality::Probable => None,
         Quality::BaseMissing(torn) => Some(Missing::Base(mark(torn))),
         Quality::TopMissing(torn) => Some(Missing::Top(mark(torn))),
     }
+}
+
+/// What a frame is shown as where only what it belongs to is wanted; what is no function is called what it is.
+fn coarse(frame: &Frame, whose: FileKind, name: &str, owner: String) -> Row {
+    let name = if frame.kind == FrameKind::Python { owner } else { name.to_owned() };
+    Row { kind: frame.kind, whose, name, file: None, line: None }
 }
 
 /// What a frame is shown as.

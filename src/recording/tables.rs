@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::file::Damage;
-use super::fold;
 use super::known::{Known, Refusal};
 use super::meta::Meta;
+use super::resolution::settle;
 use crate::model::{
     At, Counter, Define, Event, File, FileId, Frame, FrameId, Mark, Process, ProcessEvent, ProcessId, Sample,
-    Stack, StackId, StringId, Track, TrackId, Trouble, Wait, WaitId, gc::Collection, heap::HeapState,
+    Stack, StackId, StringId, Track, TrackId, Trouble, Wait, WaitId, allocation::Allocation, gc::Collection,
+    heap::Census, heap::HeapState,
 };
 
 /// Everything that was recorded.
@@ -44,6 +45,10 @@ pub struct Recording {
     pub gc: Vec<Collection>,
     /// States of the allocator.
     pub heaps: Vec<HeapState>,
+    /// Objects by type, each time that they were counted.
+    pub censuses: Vec<Census>,
+    /// Memory that was put down to stacks, in the order in which it was told.
+    pub allocations: Vec<Allocation>,
     /// Numbers that changed.
     pub counters: Vec<Counter>,
     /// Moments that were marked.
@@ -71,23 +76,18 @@ impl Recording {
         match event {
             Event::Define(define) => self.define(define),
             Event::Process(event) => self.process_events.push(event),
-            Event::Samples(samples) => {
-                self.looks += 1;
-                samples.into_iter().for_each(|sample| self.keep(sample));
+            Event::Samples { looks, rows } => {
+                self.looks = self.looks.saturating_add(looks);
+                rows.into_iter().for_each(|sample| self.keep(sample));
             }
             Event::Gc(collection) => self.gc.push(collection),
             Event::Heap(state) => self.heaps.push(state),
+            Event::Census(census) => self.censuses.push(census),
+            Event::Allocations(rows) => self.allocations.extend(rows),
             Event::Counter(counter) => self.counters.push(counter),
             Event::Mark(mark) => self.marks.push(mark),
             Event::Trouble(trouble) => self.troubles.push(trouble),
         }
-        Ok(())
-    }
-
-    /// Adds a row of samples as a file holds it: it may stand for many looks.
-    pub(super) fn add_row(&mut self, sample: Sample) -> Result<(), Refusal> {
-        self.known.sample(&sample)?;
-        self.keep(sample);
         Ok(())
     }
 
@@ -147,12 +147,16 @@ impl Recording {
         let achieved = self.meta.achieved.iter().map(|achieved| At(achieved.duration_ns));
         let gc = self.gc.iter().map(|collection| collection.stop);
         let heaps = self.heaps.iter().map(|state| state.at);
+        let censuses = self.censuses.iter().map(|census| census.at);
+        let allocations = self.allocations.iter().map(|row| row.at);
         let processes = self.process_events.iter().map(|event| event.at);
         let counters = self.counters.iter().map(|counter| counter.at);
         let marks = self.marks.iter().map(|mark| mark.at);
         last.chain(achieved)
             .chain(gc)
             .chain(heaps)
+            .chain(censuses)
+            .chain(allocations)
             .chain(processes)
             .chain(counters)
             .chain(marks)
@@ -183,8 +187,8 @@ impl Recording {
 
     fn keep(&mut self, sample: Sample) {
         let Some(rows) = self.samples.get_mut(sample.track.index()) else { return };
-        let sample = fold::settle(sample, rows.last().map_or(At(0), |last| last.until));
-        if !rows.last_mut().is_some_and(|last| fold::fold(last, &sample)) {
+        let sample = settle(sample, rows.last().map_or(At(0), |last| last.until));
+        if !rows.last_mut().is_some_and(|last| last.fold(&sample)) {
             rows.push(sample);
         }
     }

@@ -4,11 +4,13 @@ use regex::Regex;
 use rustc_hash::FxHashMap;
 
 use super::account::Account;
+use super::attribution::{Attribution, Share, Source};
 use super::label;
-use super::options::{By, Metric, Mode, ViewOptions};
+use super::options::ViewOptions;
 use super::place::Places;
 use super::tables::Recording;
-use crate::model::{At, FileKind, FrameKind, Nanos, Sample, State, TrackId};
+use super::weight::Weights;
+use crate::model::{At, FileKind, FrameKind, Nanos, Sample, StackId, TrackId, TrackKind};
 
 /// What a frame is shown as. Frames that are shown alike are one row.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -70,13 +72,15 @@ impl Row {
 /// A sample as a view shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seen {
+    /// Its place among the recording's samples of its track; memory has none.
+    pub row: Option<usize>,
     /// Where its time begins.
     pub from: At,
     /// Where its time ends.
     pub until: At,
     /// Its stack.
     pub node: NodeId,
-    /// Its weight, in the unit of the view's metric: nanoseconds or samples.
+    /// Its weight, in the unit of the view's metric: nanoseconds, samples, bytes or blocks.
     pub weight: u64,
 }
 
@@ -94,12 +98,6 @@ pub struct Weighed<'v> {
 /// Why a recording cannot be looked at in this way.
 #[derive(Debug, thiserror::Error)]
 pub enum ViewError {
-    /// Nothing that could answer it is recorded yet.
-    #[error("{what} is not there yet")]
-    NotYet {
-        /// The option, as on the command line.
-        what: String,
-    },
     /// A pattern is not a regular expression.
     #[error("the pattern of {option} does not compile{place}: {why}")]
     Pattern {
@@ -127,6 +125,8 @@ pub struct View<'a> {
     options: &'a ViewOptions,
     account: Account,
     places: Places,
+    weights: Weights,
+    memory: Attribution,
     tracks: Vec<TrackId>,
     /// What stands at the root of each track's stacks, by track.
     roots: Vec<Vec<String>>,
@@ -136,7 +136,6 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// Looks at a recording.
     pub fn new(recording: &'a Recording, options: &'a ViewOptions) -> Result<View<'a>, ViewError> {
-        refuse_what_is_not_yet(options)?;
         let include = patterns("--include", &options.include)?;
         let exclude = patterns("--exclude", &options.exclude)?;
         let only_thread = patterns("--only-thread", options.only_thread.as_slice())?;
@@ -157,14 +156,17 @@ impl<'a> View<'a> {
                 root.push(name.clone());
             }
             roots.push(root);
-            let wanted = only_thread.iter().all(|pattern| pattern.is_match(&name));
+            let shown = options.metric.is_memory() || track.kind != TrackKind::Memory;
+            let wanted = shown && only_thread.iter().all(|pattern| pattern.is_match(&name));
             if wanted && (track.main || !options.main_thread) {
                 tracks.push(id);
             }
         }
         let places = Places::new(recording, options, &include, &exclude);
         let account = Account::of(recording);
-        Ok(View { recording, options, account, places, tracks, roots, span: (from, to) })
+        let weights = Weights::new(recording, options.mode);
+        let memory = Attribution::new(recording, options, from, to);
+        Ok(View { recording, options, account, places, weights, memory, tracks, roots, span: (from, to) })
     }
 
     /// The recording itself.
@@ -182,9 +184,21 @@ impl<'a> View<'a> {
         &self.account
     }
 
+    /// How memory was put down to stacks, where memory is what is looked at.
+    pub fn source(&self) -> Source {
+        self.memory.source
+    }
+
     /// The span of time that is looked at.
     pub fn span(&self) -> (At, At) {
         self.span
+    }
+
+    /// The same view of another span of time, which begins no later than it ends. Of a recording that is still growing, a
+    /// view is made once and looked at through several spans.
+    #[must_use]
+    pub fn within(self, from: At, to: At) -> View<'a> {
+        View { span: (from.min(to), to), ..self }
     }
 
     /// What a track is called.
@@ -212,6 +226,11 @@ impl<'a> View<'a> {
         &self.places.nodes
     }
 
+    /// Where a stack stands, whatever the view leaves out; `None` where all its frames are hidden.
+    pub fn node_of(&self, stack: StackId) -> Option<NodeId> {
+        self.places.of_stack(stack)
+    }
+
     /// The rows of a stack, innermost first.
     pub fn rows_of(&self, node: NodeId) -> impl Iterator<Item = RowId> {
         let mut next = Some(node);
@@ -222,15 +241,26 @@ impl<'a> View<'a> {
         })
     }
 
-    /// The samples of a track, in time.
+    /// The samples of a track, in time; where memory is looked at, what of it is put down to the track.
     pub fn samples(&self, track: TrackId) -> impl Iterator<Item = Seen> {
-        let rows = self.recording.samples_of(track);
+        let rows = if self.options.metric.is_memory() { &[] } else { self.recording.samples_of(track) };
+        let shares = self.memory.of(track).iter().filter_map(|share| self.share(share));
         // Rows of a track do not overlap, so those outside the span stand at its two ends.
         let first = rows.partition_point(|row| {
             row.until < self.span.0 || row.until == self.span.0 && row.from < row.until
         });
-        let rows = rows.get(first..).unwrap_or(&[]);
-        rows.iter().take_while(|row| row.from <= self.span.1).filter_map(|row| self.seen(row))
+        let rows = rows.iter().enumerate().skip(first);
+        let rows = rows.take_while(|(_, row)| row.from <= self.span.1).filter_map(move |(place, row)| {
+            self.seen(place, row, self.weights.of(track, place, row, self.options)?)
+        });
+        rows.chain(shares)
+    }
+
+    /// How the memory of a track came to be, in time: what each stack has more from a moment on, or less. Of a stack they add up to
+    /// what [`samples`](View::samples) say. What `tracemalloc` said counts up to a moment, what bursts say in a span of time.
+    pub fn changes(&self, track: TrackId) -> impl Iterator<Item = (At, NodeId, i64)> {
+        let changes = self.memory.changes(track).iter();
+        changes.filter_map(|change| Some((change.at, self.places.of_whole(change.stack)?, change.by)))
     }
 
     /// Every stack of the view with the weight of all its samples, in no particular order.
@@ -252,21 +282,22 @@ impl<'a> View<'a> {
         samples.map(|seen| seen.weight).fold(0, u64::saturating_add)
     }
 
-    fn seen(&self, sample: &Sample) -> Option<Seen> {
-        if !self.options.idle && matches!(sample.state, State::Waiting(_)) {
-            return None;
-        }
-        let node = self.places.of(sample.stack, sample.quality)?;
+    /// A row that counts for so much, as far as it lies in the span.
+    fn seen(&self, row: usize, sample: &Sample, whole: u64) -> Option<Seen> {
+        let node = self.places.of(sample)?;
         let (from, until) = (sample.from.max(self.span.0), sample.until.min(self.span.1));
         if until < from || until == from && sample.from < sample.until {
             return None;
         }
-        let whole = match self.options.metric {
-            Metric::Samples => u64::from(sample.count),
-            Metric::Time | Metric::Bytes | Metric::Objects => sample.weight.0,
-        };
         let weight = share(whole, until.since(from), sample.until.since(sample.from));
-        Some(Seen { from, until, node, weight })
+        Some(Seen { row: Some(row), from, until, node, weight })
+    }
+
+    /// Memory that is put down to a stack.
+    fn share(&self, share: &Share) -> Option<Seen> {
+        let node = self.places.of_whole(share.stack)?;
+        let weight = Some(share.weight).filter(|weight| *weight > 0)?;
+        Some(Seen { row: None, from: share.at, until: share.at, node, weight })
     }
 }
 
@@ -299,20 +330,4 @@ fn where_and_why(error: &regex::Error) -> (String, String) {
         .map_or_else(String::new, |column| format!(" at character {}", column.saturating_sub(INDENT) + 1));
     let why = text.lines().last().unwrap_or_default();
     (place, why.strip_prefix("error: ").unwrap_or(why).to_owned())
-}
-
-/// What later versions will answer.
-fn refuse_what_is_not_yet(options: &ViewOptions) -> Result<(), ViewError> {
-    let what = match options {
-        ViewOptions { mode: mode @ (Mode::Cpu | Mode::Gil | Mode::Exception), .. } => {
-            format!("--mode {}", mode.name())
-        }
-        ViewOptions { metric: metric @ (Metric::Bytes | Metric::Objects), .. } => {
-            format!("--metric {}", metric.name())
-        }
-        ViewOptions { by: by @ (By::Module | By::Distribution), .. } => format!("--by {}", by.name()),
-        ViewOptions { no_gc: true, .. } => "--no-gc".to_owned(),
-        _ => return Ok(()),
-    };
-    Err(ViewError::NotYet { what })
 }

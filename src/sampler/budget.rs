@@ -27,6 +27,11 @@ impl Budget {
         Budget { share, asked, period: asked, last: (Duration::ZERO, cpu, 0) }
     }
 
+    /// Looks are wanted so often from now on.
+    pub fn ask(&mut self, period: Duration) {
+        (self.asked, self.period) = (period, period);
+    }
+
     /// Whether it is time to look at the cost again.
     pub fn is_due(&self, now: Duration) -> bool {
         now.saturating_sub(self.last.0) >= EVERY
@@ -99,6 +104,20 @@ mod tests {
         second(&mut budget, &mut period, &mut clock, MS / 10);
         let looks = second(&mut budget, &mut period, &mut clock, MS / 10);
         assert!((990..=1010).contains(&looks), "{looks}");
+    }
+
+    #[test]
+    fn another_rate_is_kept_as_far_as_the_budget_goes() {
+        let mut budget = Budget::new(0.05, MS, Duration::ZERO);
+        let (mut period, mut clock) = (MS, (Duration::ZERO, Duration::ZERO, 0));
+        second(&mut budget, &mut period, &mut clock, MS / 50);
+        for (asked, looks) in [(MS * 10, 95..=100), (MS / 10, 2300..=2600)] {
+            period = asked;
+            budget.ask(asked);
+            second(&mut budget, &mut period, &mut clock, MS / 50);
+            let taken = second(&mut budget, &mut period, &mut clock, MS / 50);
+            assert!(looks.contains(&taken), "{taken} looks, {asked:?} apart");
+        }
     }
 
     #[test]

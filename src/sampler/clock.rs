@@ -11,6 +11,8 @@ use crate::model::{At, Nanos};
 const GAP: Duration = Duration::from_secs(1);
 /// See [`GAP`].
 const GAP_PERIODS: u32 = 10;
+/// The first look is not waited for any longer: a program that is over before its turn came would leave nothing.
+const FIRST: Duration = Duration::from_millis(1);
 
 /// When looks happen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,6 +81,8 @@ pub struct Clock {
     cost: Duration,
     /// Time that we are late by, less than one period; whole periods of it are missed looks.
     debt: Duration,
+    /// No look has been planned yet.
+    fresh: bool,
     random: fastrand::Rng,
 }
 
@@ -94,6 +98,7 @@ impl Clock {
             end: duration,
             cost: Duration::ZERO,
             debt: Duration::ZERO,
+            fresh: true,
             random: fastrand::Rng::new(),
         }
     }
@@ -151,6 +156,10 @@ impl Clock {
         self.debt += busy.saturating_sub(self.period);
         let missed = self.debt.as_nanos() / self.period.as_nanos();
         self.debt = Duration::from_nanos((self.debt.as_nanos() % self.period.as_nanos()) as u64);
+        if std::mem::take(&mut self.fresh) {
+            self.deadline = now + FIRST.min(self.period);
+            return (missed as u64, None);
+        }
         match self.schedule {
             Schedule::Fixed => {
                 self.deadline += self.period;
@@ -213,7 +222,8 @@ mod tests {
     #[test]
     fn standing_still_is_one_gap_and_not_a_thousand_missed_looks() {
         let mut clock = clock(Schedule::Fixed);
-        assert_eq!(clock.plan(Duration::from_secs(60)), (0, Some(Nanos(60_000_000_000))));
+        assert_eq!(clock.plan(Duration::ZERO), (0, None));
+        assert_eq!(clock.plan(Duration::from_secs(60)), (0, Some(Nanos(59_999_000_000))));
         assert_eq!(clock.plan(Duration::from_secs(60) + MS / 2), (0, None));
         assert_eq!(clock.deadline, Duration::from_secs(60) + MS);
     }
@@ -229,7 +239,19 @@ mod tests {
     fn the_time_is_wall_time_however_rare_the_looks() {
         let end = Some(MS * 20);
         let mut clock = Clock::new(Instant::now(), Some(0.001), Schedule::Fixed, end);
+        clock.fresh = false;
         assert_eq!(clock.wait(&Stop::default()), None);
         assert!(clock.now() >= At(20_000_000));
+    }
+
+    #[test]
+    fn the_first_look_is_taken_at_once_however_rare_the_looks() {
+        for schedule in [Schedule::Fixed, Schedule::Poisson] {
+            let mut clock = Clock::new(Instant::now(), Some(0.001), schedule, None);
+            assert_eq!(clock.plan(Duration::ZERO), (0, None));
+            assert_eq!(clock.deadline, FIRST, "{schedule:?}");
+            clock.plan(FIRST);
+            assert!(clock.deadline > FIRST, "{schedule:?}");
+        }
     }
 }

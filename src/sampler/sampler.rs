@@ -3,22 +3,27 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
-
 use super::budget::Budget;
-use super::channel::Outbox;
+use super::bursts::{Bursts, Names};
+use super::channel::{Closed, Outbox};
 use super::clock::{Clock, Schedule, Stop, Tick};
+use super::collections::Collections;
+use super::dial::Dial;
+use super::hold::{Consistency, Hold};
 use super::intern::Interner;
+use super::opcodes::Opcodes;
+use super::places::Places;
+use super::runs::Runs;
+use super::state::States;
 use super::tracks::Tracks;
+use super::waiting::WaitIds;
 use crate::model::{
-    At, Define, Event, Flags, FrameId, FrameKind, Nanos, Process as ProcessRow, ProcessEvent, ProcessId,
-    ProcessState, Quality, Sample, StackId, State, Torn, TrackId, Trouble, TroubleKind,
+    At, Define, Event, Flags, Nanos, Process as ProcessRow, ProcessEvent, ProcessId, ProcessState, Quality,
+    Sample, Trouble, TroubleKind,
 };
-use crate::python::{self, Look, Python, ThreadLook};
+use crate::python::{Python, StackNumber, ThreadLook};
 use crate::target::{Process, Thread, own};
 
-/// When more places in functions than this are kept, all are forgotten and named anew as they are met.
-const MAX_PLACES: usize = 1 << 18;
 /// The kernel's threads are listed anew at most this often, for threads that are not among them.
 const TASKS_EVERY: Duration = Duration::from_millis(100);
 /// After this many looks in a row that could read nothing, a process that cannot be asked counts as gone.
@@ -33,6 +38,10 @@ pub struct Options {
     pub schedule: Schedule,
     /// How long, if not until the end.
     pub duration: Option<Duration>,
+    /// What is done about stacks that change while they are read.
+    pub consistency: Consistency,
+    /// The share of time for which [`Consistency::Exact`] may hold the target.
+    pub pause_budget: f64,
     /// The share of one core that we may use ourselves; over it, looks become rarer.
     pub max_overhead: Option<f64>,
     /// What the recording says of the program.
@@ -60,6 +69,8 @@ pub struct Outcome {
     pub dropped: u64,
     /// Looks became rarer than was asked, to stay within the budget.
     pub held_back: bool,
+    /// For how long the target was held still.
+    pub paused: Nanos,
     /// It ended because the target did.
     pub target_gone: bool,
 }
@@ -73,18 +84,55 @@ pub struct Sampler {
     outbox: Outbox,
     interner: Interner,
     tracks: Tracks,
-    places: FxHashMap<python::Frame, FrameId>,
+    states: States,
+    waits: WaitIds,
+    places: Places,
     tasks: Vec<Thread>,
     tasks_at: Option<Instant>,
     events: Vec<Event>,
+    runs: Runs,
+    /// What did not work since the last batch, a row a kind.
+    troubles: Vec<Trouble>,
+    /// `None` where the layout does not say where collectors are.
+    collections: Option<Collections>,
+    /// Where they were asked for.
+    opcodes: Option<Opcodes>,
+    /// Where memory is put down to stacks.
+    bursts: Option<Bursts>,
+    dial: Dial,
+    /// What is said of threads that rest, by their places in the last look, and which list of threads that is.
+    resting: Vec<Option<Resting>>,
+    listed: u64,
+}
+
+/// A thread that waits: what is said of it stays as it is until it runs Python or is due to be asked.
+#[derive(Debug, Clone, Copy)]
+struct Resting {
+    sample: Sample,
+    stack: StackNumber,
+    until: Instant,
+}
+
+impl Resting {
+    fn holds(&self, thread: &ThreadLook, now: Instant) -> bool {
+        let still = !thread.may_have_run && thread.holds_gil == Some(false) && thread.stack == self.stack;
+        still && now < self.until
+    }
 }
 
 /// The one process of this recording.
-const PROCESS: ProcessId = ProcessId(0);
+pub const PROCESS: ProcessId = ProcessId(0);
 
 impl Sampler {
     /// A sampler that sends what it sees to `outbox`.
-    pub fn new(process: Arc<Process>, python: Python, options: Options, outbox: Outbox) -> Sampler {
+    pub fn new(
+        process: Arc<Process>,
+        python: Python,
+        states: States,
+        collections: Option<Collections>,
+        options: Options,
+        outbox: Outbox,
+    ) -> Sampler {
         Sampler {
             process,
             python,
@@ -92,59 +140,118 @@ impl Sampler {
             outbox,
             interner: Interner::default(),
             tracks: Tracks::new(PROCESS),
-            places: FxHashMap::default(),
+            states,
+            waits: WaitIds::default(),
+            places: Places::default(),
             tasks: Vec::new(),
             tasks_at: None,
             events: Vec::new(),
+            runs: Runs::default(),
+            troubles: Vec::new(),
+            collections,
+            opcodes: None,
+            bursts: None,
+            dial: Dial::default(),
+            resting: Vec::new(),
+            listed: 0,
         }
+    }
+
+    /// Listens to a dial.
+    pub fn with_dial(self, dial: Dial) -> Sampler {
+        Sampler { dial, ..self }
+    }
+
+    /// Tells the instructions of the innermost frames too.
+    pub fn with_opcodes(self, opcodes: Option<Opcodes>) -> Sampler {
+        Sampler { opcodes, ..self }
+    }
+
+    /// Tells how much memory the stacks ask for too.
+    pub fn with_bursts(self, bursts: Option<Bursts>) -> Sampler {
+        Sampler { bursts, ..self }
     }
 
     /// Samples from `start` on until the time is over, the target is gone, nobody listens, or `stop` says so.
     pub fn run(mut self, start: Instant, stop: &Stop) -> Outcome {
         let mut clock = Clock::new(start, self.options.rate, self.options.schedule, self.options.duration);
         let mut outcome = Outcome::default();
-        let (mut look, mut last, mut blind) = (Look::default(), At(0), 0);
+        let (mut last, mut blind) = (At(0), 0);
+        let mut hold = Hold::new(self.options.consistency, self.options.pause_budget);
         let mut budget =
-            self.options.max_overhead.map(|share| Budget::new(share, clock.period(), own::cpu_time()));
+            self.options.max_overhead.map(|share| Budget::new(share, clock.period(), own::looking_time()));
         self.come(At(0));
+        self.collections.iter_mut().for_each(|collections| collections.begin(start));
         while let Some(tick) = clock.wait(stop) {
             outcome.missed += tick.missed;
-            self.python.look(self.process.memory(), &self.tasks, &mut look);
-            if look.threads.is_empty() {
-                blind += 1;
-                // After an exec nothing that was learned of its memory holds: the process that we watched is no more.
-                if !self.process.alive() || self.process.execed() || blind > MAX_BLIND {
-                    outcome.target_gone = true;
-                    break;
-                }
-                outcome.errors += 1;
-            } else {
-                blind = 0;
-                outcome.taken += 1;
+            if let Some(period) = self.dial.turned() {
+                clock.set_period(period);
+                budget.iter_mut().for_each(|budget| budget.ask(period));
             }
-            self.list_tasks(&look);
-            self.tell(&tick, &look, last);
+            let held = self.look(&mut hold, tick.at);
+            self.collections.iter_mut().for_each(Collections::confirm);
+            let is_blind = self.python.seen.threads.is_empty();
+            blind = if is_blind { blind + 1 } else { 0 };
+            outcome.errors += u64::from(is_blind);
+            // After an exec nothing that was learned of its memory holds: the process that we watched is no more. The next program
+            // may lie where it lay, but it has none of its threads.
+            let execed = (is_blind || self.listed != self.python.lists()) && self.process.execed();
+            if execed || is_blind && (!self.process.alive() || blind > MAX_BLIND) {
+                outcome.target_gone = true;
+                break;
+            }
+            outcome.taken += u64::from(!is_blind);
+            self.list_tasks();
+            self.tell(&tick, held, last);
+            self.burst(tick.at);
             last = tick.at;
             outcome.dropped += self.outbox.take_dropped();
             if let Some(budget) =
                 budget.as_mut().filter(|budget| budget.is_due(Duration::from_nanos(tick.at.0)))
             {
                 let (now, looks) = (Duration::from_nanos(tick.at.0), outcome.taken + outcome.errors);
-                if let Some(period) = budget.spend(now, own::cpu_time(), looks) {
+                if let Some(period) = budget.spend(now, own::looking_time(), looks) {
                     clock.set_period(period);
                     outcome.held_back |= budget.holds_back();
                     self.trouble(tick.at, TroubleKind::HeldBack, 1);
                 }
             }
-            let mut events = std::mem::take(&mut self.events);
-            if self.outbox.send(&mut events).is_err() {
+            self.dial.tell(hold.spent(), budget.as_ref().is_some_and(Budget::holds_back));
+            if self.runs.is_due(tick.at) && self.send(tick.at).is_err() {
                 break;
             }
-            self.events = events;
+        }
+        if outcome.target_gone || !self.process.alive() {
+            outcome.errors -= u64::from(blind); // Whoever is on the way out has no threads to show.
         }
         outcome.duration = clock.now().since(At(0));
+        outcome.paused = Nanos(hold.spent().as_nanos() as u64);
         self.go(clock.now(), &outcome);
         outcome
+    }
+
+    /// Looks once, while the target holds still if that was asked for; says whether it did.
+    fn look(&mut self, hold: &mut Hold, at: At) -> bool {
+        hold.settle();
+        let (process, tasks) = (&*self.process, &self.tasks);
+        let (python, collections) = (&mut self.python, &mut self.collections);
+        let mut look = || match collections {
+            Some(collections) => python.look_along(process.memory(), tasks, collections),
+            None => python.look(process.memory(), tasks),
+        };
+        if hold.holds_always() {
+            let held = hold.hold(process, &mut look);
+            if !held {
+                look();
+            }
+            return held;
+        }
+        look();
+        let torn = self.python.seen.threads.iter().any(|thread| thread.quality.is_partial());
+        if !torn || !hold.holds_torn(Duration::from_nanos(at.0)) {
+            return false;
+        }
+        hold.hold(process, || self.python.look(process.memory(), tasks))
     }
 
     /// Says which process this is.
@@ -167,6 +274,9 @@ impl Sampler {
 
     /// Says how it ended.
     fn go(&mut self, at: At, outcome: &Outcome) {
+        if let Some(collections) = self.collections.as_mut().filter(|_| !outcome.target_gone) {
+            collections.end(at, &mut self.interner, &mut self.events);
+        }
         if outcome.target_gone {
             self.events.push(Event::Process(ProcessEvent {
                 at,
@@ -174,19 +284,38 @@ impl Sampler {
                 state: ProcessState::Gone,
             }));
         }
+        if let Some(why) = self.bursts.as_ref().and_then(Bursts::missing) {
+            let text = Some(self.interner.string(why, &mut self.events));
+            self.events.push(Event::Trouble(Trouble { at, kind: TroubleKind::Other, count: 1, text }));
+        }
         if outcome.dropped > 0 {
             self.trouble(at, TroubleKind::Dropped, outcome.dropped);
         }
-        let mut events = std::mem::take(&mut self.events);
         // Nobody listening is no trouble at the end.
-        let _ = self.outbox.send(&mut events).and_then(|()| self.outbox.flush());
+        let _ = self.send(at).and_then(|()| self.outbox.flush());
     }
 
-    /// Turns a look into events.
-    fn tell(&mut self, tick: &Tick, look: &Look, last: At) {
-        if self.places.len() > MAX_PLACES {
-            self.places.clear();
+    /// Sends what was seen since this was last done.
+    fn send(&mut self, at: At) -> Result<(), Closed> {
+        let spare = self.outbox.spare_rows();
+        self.events.push(self.runs.take(at, spare));
+        self.events.extend(self.bursts.as_mut().and_then(Bursts::take));
+        self.events.extend(self.troubles.drain(..).map(Event::Trouble));
+        self.outbox.send(&mut self.events)
+    }
+
+    /// Looks how much memory is asked for right now, where that is wanted.
+    fn burst(&mut self, at: At) {
+        let Sampler { process, python, tasks, tracks, places, interner, events, bursts, .. } = self;
+        if let Some(bursts) = bursts {
+            bursts.burst(process, python, tasks, at, Names { tracks, places, interner, events });
+            // It looked too: who ran before that is not told to the next look.
+            self.resting.clear();
         }
+    }
+
+    /// Turns the last look into events.
+    fn tell(&mut self, tick: &Tick, held: bool, last: At) {
         if tick.missed > 0 {
             self.trouble(tick.at, TroubleKind::Missed, tick.missed);
         }
@@ -196,81 +325,79 @@ impl Sampler {
             self.trouble(tick.at, TroubleKind::Suspended, 1);
             from = tick.at;
         }
+        let look = &self.python.seen;
         if look.missing.is_some() || look.threads.is_empty() {
             self.trouble(tick.at, TroubleKind::Threads, 1);
         }
-        let samples = look.threads.iter().map(|thread| self.sample(thread, look, from, tick.at)).collect();
-        self.events.push(Event::Samples(samples));
-    }
-
-    fn sample(&mut self, thread: &ThreadLook, look: &Look, from: At, until: At) -> Sample {
-        let track: TrackId = self.tracks.id(thread, &mut self.interner, &mut self.events);
-        let mut stack = None;
-        for frame in look.frames(thread).iter().rev() {
-            let frame = self.place(*frame);
-            stack = Some(self.interner.stack(stack, frame, &mut self.events));
+        self.states.begin(&self.python);
+        self.tracks.look(tick.at);
+        if self.listed != self.python.lists() {
+            self.listed = self.python.lists();
+            self.resting.clear();
         }
-        Sample {
-            from,
-            until,
-            count: 1,
-            track,
-            stack: stack as Option<StackId>,
-            weight: until.since(from),
-            cpu: None,
-            state: State::Unknown,
-            flags: Flags { holds_gil: thread.holds_gil, ..Flags::default() },
-            quality: match thread.torn {
-                Some(Torn::Changed) => Quality::TopMissing(Torn::Changed),
-                Some(torn) => Quality::BaseMissing(torn),
-                None if thread.retried => Quality::Retried,
-                None => Quality::Whole,
-            },
+        self.resting.resize(self.python.seen.threads.len(), None);
+        for place in 0..self.python.seen.threads.len() {
+            self.add(place, held, from, tick.at);
+        }
+        self.runs.look();
+        if let Some(collections) = &mut self.collections {
+            collections.tell(tick.at, &mut self.interner, &mut self.events);
         }
     }
 
-    /// The id of a place in a function.
-    fn place(&mut self, place: python::Frame) -> FrameId {
-        if let Some(id) = self.places.get(&place) {
-            return *id;
-        }
-        let (interner, events) = (&mut self.interner, &mut self.events);
-        let frame = match self.python.codes.get(place.code) {
-            Some(code) => {
-                let position = code.position(place.offset);
-                crate::model::Frame {
-                    kind: FrameKind::Python,
-                    name: interner.string(&code.name, events),
-                    qualname: code.qualname.as_deref().map(|name| interner.string(name, events)),
-                    file: interner.file(&code.filename, events),
-                    line: position.line,
-                    end_line: position.end_line,
-                    column: position.column,
-                    end_column: position.end_column,
-                    first_line: u32::try_from(code.first_line).ok(),
-                }
-            }
-            // A look names only functions that it knows; this is the answer that cannot mislead if one does not.
-            None => crate::model::Frame {
-                kind: FrameKind::Mark,
-                name: interner.string("<unknown>", events),
-                qualname: None,
-                file: interner.file("", events),
-                line: None,
-                end_line: None,
-                column: None,
-                end_column: None,
-                first_line: None,
-            },
+    /// Adds what the last look saw of one thread.
+    fn add(&mut self, place: usize, held: bool, from: At, until: At) {
+        let Sampler { python, places, interner, tracks, states, waits, events, resting, .. } = self;
+        let Some((thread, rests)) = python.seen.threads.get(place).zip(resting.get_mut(place)) else {
+            return;
         };
-        let id = interner.frame(frame, events);
-        self.places.insert(place, id);
-        id
+        let weight = until.since(from);
+        let mut sample = match rests {
+            Some(rests) if rests.holds(thread, states.now()) && !held => {
+                let cpu = rests.sample.cpu.map(|_| Nanos(0));
+                Sample { from, until, weight, cpu, ..rests.sample }
+            }
+            _ => {
+                let met = states.of(thread);
+                // At the first time, how long it ran is not known yet.
+                let lasts = met.rests.filter(|_| !held && met.cpu.is_some() == met.ran.is_some());
+                let sample = Sample {
+                    from,
+                    until,
+                    count: 1,
+                    track: tracks.id(thread, interner, events),
+                    stack: places.stack(thread.stack, python, interner, events),
+                    weight,
+                    cpu: met.cpu.map(|cpu| Nanos(cpu.as_nanos() as u64)),
+                    state: waits.state(met.standing, interner, events),
+                    flags: Flags {
+                        holds_gil: thread.holds_gil,
+                        in_exception: met.in_exception,
+                        ..Flags::default()
+                    },
+                    quality: match thread.quality {
+                        Quality::Whole | Quality::Retried if held => Quality::Stopped,
+                        quality => quality,
+                    },
+                };
+                *rests = lasts.map(|until| Resting { sample, stack: thread.stack, until });
+                sample
+            }
+        };
+        if let Some(opcodes) = &mut self.opcodes {
+            opcodes.mark(thread.stack, self.process.memory(), python, &mut sample, interner, events);
+        }
+        if let Some(collections) = &mut self.collections {
+            collections.mark(thread.interpreter, &mut sample, |frame| {
+                places.stack(python.part(thread, frame)?, python, interner, events)
+            });
+        }
+        self.runs.add(sample);
     }
 
     /// Lists the kernel's threads anew when the look met one that is not among them, but not at every look.
-    fn list_tasks(&mut self, look: &Look) {
-        let unknown = look.threads.iter().any(|thread| thread.native.is_none());
+    fn list_tasks(&mut self) {
+        let unknown = self.python.seen.threads.iter().any(|thread| thread.native.is_none());
         if unknown && self.tasks_at.is_none_or(|at| at.elapsed() >= TASKS_EVERY) {
             self.tasks = self.process.threads();
             self.tasks_at = Some(Instant::now());
@@ -278,6 +405,9 @@ impl Sampler {
     }
 
     fn trouble(&mut self, at: At, kind: TroubleKind, count: u64) {
-        self.events.push(Event::Trouble(Trouble { at, kind, count, text: None }));
+        match self.troubles.iter_mut().find(|trouble| trouble.kind == kind) {
+            Some(trouble) => *trouble = Trouble { at, count: trouble.count + count, ..*trouble },
+            None => self.troubles.push(Trouble { at, kind, count, text: None }),
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -22,8 +22,19 @@ pub struct Child {
 impl Child {
     /// Starts a program with our own input and output.
     pub fn start(words: &[OsString]) -> io::Result<Child> {
+        Child::spawn(words, |command| command)
+    }
+
+    /// Starts a program that reads nothing and whose words nobody hears, for our own screen is full.
+    pub fn start_silent(words: &[OsString]) -> io::Result<Child> {
+        Child::spawn(words, |command| {
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null())
+        })
+    }
+
+    fn spawn(words: &[OsString], with: impl FnOnce(&mut Command) -> &mut Command) -> io::Result<Child> {
         let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        let child = Command::new(program).args(arguments).spawn()?;
+        let child = with(Command::new(program).args(arguments)).spawn()?;
         let pidfd = pidfd_open(child.id().cast_signed());
         Ok(Child { child, pidfd })
     }

@@ -63,7 +63,7 @@ impl Maps {
 }
 
 impl Mapping {
-    fn parse(line: &[u8]) -> Option<Mapping> {
+    pub(super) fn parse(line: &[u8]) -> Option<Mapping> {
         let mut rest = line;
         let mut field = || {
             let from = rest.iter().position(|b| *b != b' ')?;

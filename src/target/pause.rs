@@ -116,7 +116,8 @@ impl Pauser {
             }
             self.wait(began, deadline)?;
         }
-        Ok(())
+        // Those that were not held bore others faster than they were found.
+        Err(PauseError::Deadline)
     }
 
     /// Waits for all that were told to stop.

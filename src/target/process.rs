@@ -7,11 +7,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::time::{ClockId, clock_gettime};
 
 use super::maps::Maps;
+use super::smaps::Resident;
 use crate::memory::{Addr, Live};
 
 /// The most that is read of any file below `/proc`, in bytes; `maps` of a process with a million mappings fits.
@@ -20,6 +23,10 @@ const MAX_PROC_FILE: u64 = 128 << 20;
 const MAX_CMDLINE: u64 = 64 << 10;
 /// The most threads that are listed (`kernel.threads-max` is lower on most machines).
 const MAX_THREADS: usize = 1 << 16;
+
+/// The bit of a process's flags that says that it still runs the program of whoever made it: `PF_FORKNOEXEC` of Linux's
+/// include/linux/sched.h.
+const FORKED_NO_EXEC: u64 = 0x40;
 
 /// Where the proc file system is mounted. Tests lay out a false one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +61,25 @@ pub struct Thread {
     pub comm: Arc<str>,
 }
 
+/// What tells a process and its program from all others, and where it comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Sight {
+    /// Clock ticks since boot.
+    pub(super) start: u64,
+    /// Where its stack begins, which every `exec` changes; 0 where we may not know.
+    pub(super) stack: u64,
+    /// Who made it, or whom it was left to.
+    pub(super) parent: i32,
+    /// It still runs the program of whoever made it.
+    pub(super) forked: bool,
+}
+
 /// What `/proc/PID/stat` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Stat {
     state: u8,
+    parent: i32,
+    flags: u64,
     threads: u64,
     start: u64,
     stack: u64,
@@ -137,6 +159,39 @@ impl Proc {
     /// The pids of all processes that can be seen, in ascending order.
     pub fn pids(&self) -> Vec<i32> {
         numbers(&self.root, usize::MAX)
+    }
+
+    /// What stands at a pid; nothing where nobody runs there.
+    pub(super) fn sight(&self, pid: i32) -> Option<Sight> {
+        let stat = stat(self, pid).ok().filter(|stat| !stat.dead())?;
+        let forked = stat.flags & FORKED_NO_EXEC != 0;
+        Some(Sight { start: stat.start, stack: stat.stack, parent: stat.parent, forked })
+    }
+
+    /// Whether the kernel lists the children of each thread: it may be built without that.
+    pub(super) fn has_children_lists(&self) -> bool {
+        let own = std::process::id().to_string();
+        self.root.join(&own).join("task").join(&own).join("children").exists()
+    }
+
+    /// The children of a process, as its threads' lists have them.
+    pub(super) fn children(&self, pid: i32) -> Vec<i32> {
+        let tasks = self.of(pid).join("task");
+        let tids = numbers(&tasks, MAX_THREADS);
+        let lists = tids
+            .into_iter()
+            .filter_map(|tid| read_at_most(&tasks.join(tid.to_string()).join("children"), MAX_CMDLINE).ok());
+        let pids = |list: Vec<u8>| -> Vec<i32> {
+            let text = String::from_utf8_lossy(&list).into_owned();
+            text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+        };
+        lists.flat_map(pids).collect()
+    }
+
+    /// Every process and who made it.
+    pub(super) fn parents(&self) -> Vec<(i32, i32)> {
+        let pids = self.pids().into_iter();
+        pids.filter_map(|pid| Some((pid, stat(self, pid).ok()?.parent))).collect()
     }
 
     /// The bytes of a file of a process.
@@ -231,9 +286,19 @@ impl Process {
         &self.memory
     }
 
+    /// How long its threads have run on processors, to the nanosecond (`make_process_cpuclock`, include/linux/posix-timers_types.h).
+    pub fn cpu_time(&self) -> Option<Duration> {
+        clock_gettime(ClockId::from_raw(!self.pid << 3 | 2)).ok().map(Duration::from)
+    }
+
     /// When it started, in clock ticks since boot.
     pub fn start(&self) -> u64 {
         self.start
+    }
+
+    /// Where its stack began when it was found, which every `exec` changes; 0 where we may not know.
+    pub(super) fn stack(&self) -> u64 {
+        self.stack
     }
 
     /// Whether it still runs. A zombie does not, nor does a stranger who was given its pid.
@@ -253,7 +318,9 @@ impl Process {
 
     /// Whether it has become another program since it was found: all that was learned of its memory is void then.
     pub fn execed(&self) -> bool {
-        stat(&self.proc, self.pid).is_ok_and(|now| now.start == self.start && now.stack != self.stack)
+        // A process on its way out has no stack any more.
+        stat(&self.proc, self.pid)
+            .is_ok_and(|now| now.start == self.start && now.stack != self.stack && now.stack != 0)
     }
 
     /// A descriptor that becomes readable when the process ends, where the kernel has such a thing.
@@ -269,6 +336,15 @@ impl Process {
             return Err(ProcessError::Gone { pid: self.pid });
         }
         Ok(maps)
+    }
+
+    /// What of its mappings lies in memory, now.
+    pub fn resident(&self) -> Result<Vec<Resident>, ProcessError> {
+        let resident = Resident::parse(&self.proc.read(self.via, "smaps")?);
+        if resident.is_empty() && !self.alive() {
+            return Err(ProcessError::Gone { pid: self.pid });
+        }
+        Ok(resident)
     }
 
     /// Its mappings, after one byte was read of them: whether the kernel lets us.
@@ -367,6 +443,8 @@ fn parse_stat(bytes: &[u8]) -> Option<Stat> {
     let fields: Vec<&str> = after.split_ascii_whitespace().collect();
     Some(Stat {
         state: *fields.first()?.as_bytes().first()?,
+        parent: fields.get(1)?.parse().ok()?,
+        flags: fields.get(6)?.parse().ok()?,
         threads: fields.get(17)?.parse().ok()?,
         start: fields.get(19)?.parse().ok()?,
         stack: fields.get(25).and_then(|field| field.parse().ok()).unwrap_or(0),

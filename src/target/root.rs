@@ -6,7 +6,7 @@ use super::elf::{Image, Segment};
 use super::locate::Root;
 use super::maps::Maps;
 use crate::layout::{Field, Layout, Missing, fields};
-use crate::memory::{Addr, Fault, Memory, Part};
+use crate::memory::{Addr, Fault, Memory, Piece, Word};
 
 /// The most interpreters that are followed in their list.
 const MAX_INTERPRETERS: usize = 4096;
@@ -222,18 +222,16 @@ impl Shape {
 
 /// Many addresses at once; `None` where one cannot be read.
 fn addresses(memory: &dyn Memory, places: impl Iterator<Item = Addr>) -> Vec<Option<Addr>> {
-    let places: Vec<Addr> = places.collect();
-    let mut words = vec![[0u8; 8]; places.len()];
-    let mut parts: Vec<Part<'_>> =
-        places.iter().zip(&mut words).map(|(addr, buf)| Part { addr: *addr, buf, arrived: false }).collect();
-    memory.read_many(&mut parts);
-    let arrived: Vec<bool> = parts.iter().map(|p| p.arrived).collect();
-    words.iter().zip(arrived).map(|(word, there)| there.then(|| Addr(u64::from_le_bytes(*word)))).collect()
+    let mut pieces: Vec<Piece> = places.map(|addr| Piece::new(addr, Addr::SIZE)).collect();
+    let mut words = vec![0; pieces.len() * Addr::SIZE];
+    memory.gather(&mut pieces, &mut words);
+    let words = words.chunks_exact(Addr::SIZE).map(Addr::from_bytes);
+    pieces.iter().zip(words).map(|(piece, word)| piece.arrived.then_some(word)).collect()
 }
 
 /// The bytes of a segment, piece by piece, each a little longer than the step to the next. What is not mapped or cannot
 /// be read is left out.
-pub(super) fn chunks(
+pub(crate) fn chunks(
     memory: &dyn Memory,
     maps: &Maps,
     segment: &Segment,

@@ -7,8 +7,9 @@
     reason = "each test binary uses its own part, and fails where it cannot go on"
 )]
 
+pub mod heap;
+
 use pitviper::model::gc::{Collection, Exactness};
-use pitviper::model::heap::{Arena, HeapState, SizeClass};
 use pitviper::model::*;
 use pitviper::recording::meta::{Achieved, Asked, Meta};
 use pitviper::recording::{Recording, ViewOptions};
@@ -140,7 +141,7 @@ impl Maker {
     }
 
     pub fn look(&mut self, samples: Vec<Sample>) {
-        self.events.push(Event::Samples(samples));
+        self.events.push(Event::Samples { looks: 1, rows: samples });
     }
 }
 
@@ -177,11 +178,8 @@ pub fn ended() -> Meta {
         due: 11,
         taken: 10,
         missed: 1,
-        errors: 0,
         own_cpu_ns: 1_000_000,
-        own_memory_bytes: 0,
-        held_back: false,
-        paused_ns: 0,
+        ..Achieved::default()
     };
     Meta { achieved: Some(achieved), ..meta() }
 }
@@ -275,19 +273,23 @@ pub fn everything() -> Vec<Event> {
     events.push(Event::Define(Define::Track(TrackId(2), task)));
     let line = text(&mut events, "    return self.decoder.decode(text)");
     events.push(Event::Define(Define::Source(FileId(0), 40, line)));
-    events.push(Event::Samples(vec![Sample {
-        cpu: Some(Nanos(3 * MS)),
-        state: State::Waiting(WaitId(0)),
-        flags: Flags { holds_gil: Some(false), in_gc: Some(true), in_exception: None },
-        quality: Quality::Probable,
-        ..sample(TrackId(2), Some(StackId(2)), 80 * MS, 100 * MS)
-    }]));
+    events.push(Event::Samples {
+        looks: 1,
+        rows: vec![Sample {
+            cpu: Some(Nanos(3 * MS)),
+            state: State::Waiting(WaitId(0)),
+            flags: Flags { holds_gil: Some(false), in_gc: Some(true), in_exception: None },
+            quality: Quality::Probable,
+            ..sample(TrackId(2), Some(StackId(2)), 80 * MS, 100 * MS)
+        }],
+    });
     events.push(Event::Gc(Collection {
         process,
         interpreter: 0,
         generation: 2,
         start: At(30 * MS),
         stop: At(34 * MS + 1),
+        pause: Nanos(4 * MS + 1),
         exactness: Exactness::Exact,
         count: 1,
         collected: 4000,
@@ -296,16 +298,7 @@ pub fn everything() -> Vec<Event> {
         objects_after: None,
         stack: Some(StackId(1)),
     }));
-    events.push(Event::Heap(HeapState {
-        at: At(50 * MS),
-        process,
-        arenas: vec![
-            Arena { address: 0x7f12_3450_0000, size: Bytes(1 << 20), used: Bytes(900_000) },
-            Arena { address: 0x7f12_3420_0000, size: Bytes(1 << 20), used: Bytes(0) },
-        ],
-        classes: vec![SizeClass { size: 16, pools: 3, used: 2000, free: 1000 }],
-        suspect_pools: 1,
-    }));
+    events.push(Event::Heap(heap::state(process)));
     let rss = text(&mut events, "rss_bytes");
     events.push(Event::Counter(Counter { at: At(50 * MS), process, name: rss, value: 123_456_789 }));
     let mark = text(&mut events, "deployed");
@@ -328,8 +321,21 @@ pub fn recording(meta: Meta, events: &[Event]) -> Recording {
 ///
 /// Its stacks are walks in a call tree whose lines move at every look, its CPU times jitter as real ones do.
 pub fn service(looks: usize, hz: f64, threads: u32, seed: u64) -> Vec<Event> {
-    let mut chance = Chance(seed);
     let mut made = Maker::default();
+    serve(&mut made, &mut Chance(seed), looks, hz, threads, false);
+    made.events
+}
+
+/// So many samples of eight threads that all run at once, and as many changes of their heap.
+pub fn busy(many: usize) -> Vec<Event> {
+    let (mut made, mut chance) = (Maker::default(), Chance(7));
+    let until = serve(&mut made, &mut chance, many / 8, 1_000.0, 8, true);
+    heap::busy(&mut made, &mut chance, ProcessId(0), many, until);
+    made.events
+}
+
+/// Tells what a service does whose threads share a GIL or run all at once, and says when it ended.
+fn serve(made: &mut Maker, chance: &mut Chance, looks: usize, hz: f64, threads: u32, free: bool) -> u64 {
     let process = made.process(1, "python service.py");
     let tracks: Vec<TrackId> =
         (0..threads).map(|n| made.thread(process, n + 1, Some("worker"), n == 0)).collect();
@@ -350,7 +356,7 @@ pub fn service(looks: usize, hz: f64, threads: u32, seed: u64) -> Vec<Event> {
         let mut look = Vec::new();
         let busy = chance.below(20) as usize % tracks.len();
         for (n, track) in tracks.iter().enumerate() {
-            let running = n == busy % 2;
+            let running = free || n == busy % 2;
             let path = &mut paths[n];
             if running {
                 // Most looks find the same function or a sibling of it; now and then the walk starts elsewhere.
@@ -383,7 +389,7 @@ pub fn service(looks: usize, hz: f64, threads: u32, seed: u64) -> Vec<Event> {
         }
         made.look(look);
     }
-    made.events
+    at
 }
 
 /// Events of every kind with whatever values chance gives them, defined before they are used.
@@ -478,7 +484,7 @@ pub fn by_chance(seed: u64, count: usize) -> Vec<Event> {
                 made.events.push(Event::Process(ProcessEvent { at: At(at), process, state }));
             }
             8 => gc(&mut made, &mut chance, at),
-            9 => heap(&mut made, &mut chance, at),
+            9 => heap::by_chance(&mut made, &mut chance, at),
             10 => {
                 let (process, name) =
                     (ProcessId(chance.id(made.processes)), StringId(chance.id(made.strings)));
@@ -511,7 +517,7 @@ fn track(made: &mut Maker, chance: &mut Chance) {
     let id = if again { TrackId(chance.id(made.tracks)) } else { TrackId(made.tracks) };
     made.tracks += u32::from(!again);
     let track = Track {
-        kind: chance.pick(&[TrackKind::Thread, TrackKind::Task, TrackKind::Greenlet]),
+        kind: chance.pick(&[TrackKind::Thread, TrackKind::Task, TrackKind::Greenlet, TrackKind::Memory]),
         process: ProcessId(chance.id(made.processes)),
         interpreter: chance.number() as i64,
         thread: chance.number(),
@@ -529,7 +535,8 @@ fn gc(made: &mut Maker, chance: &mut Chance, at: u64) {
         generation: chance.below(4) as u8,
         start: At(at),
         stop: At(at + chance.below(1 << 30)),
-        exactness: chance.pick(&[Exactness::Exact, Exactness::Bounds]),
+        pause: Nanos(chance.below(1 << 30)),
+        exactness: chance.pick(&[Exactness::Exact, Exactness::Bounds, Exactness::AtLeast]),
         count: chance.number() as u32,
         collected: chance.number(),
         uncollectable: chance.below(9),
@@ -537,23 +544,6 @@ fn gc(made: &mut Maker, chance: &mut Chance, at: u64) {
         objects_after: chance.maybe(|_| 0),
         stack: chance.maybe(|chance| StackId(chance.id(made.stacks))),
     }));
-}
-
-fn heap(made: &mut Maker, chance: &mut Chance, at: u64) {
-    let arenas = (0..chance.below(5))
-        .map(|_| Arena { address: chance.number(), size: Bytes(1 << 20), used: Bytes(chance.below(1 << 20)) })
-        .collect();
-    let classes = (0..chance.below(5))
-        .map(|n| SizeClass {
-            size: 16 * (n as u32 + 1),
-            pools: chance.number() as u32,
-            used: chance.number(),
-            free: chance.below(99),
-        })
-        .collect();
-    let process = ProcessId(chance.id(made.processes));
-    let suspect_pools = chance.number() as u32;
-    made.events.push(Event::Heap(HeapState { at: At(at), process, arenas, classes, suspect_pools }));
 }
 
 fn look(made: &mut Maker, chance: &mut Chance, before: u64) -> u64 {

@@ -7,11 +7,15 @@
 )]
 #![allow(clippy::print_stderr, reason = "a skip is printed")]
 
+pub mod terminal;
+pub mod wheel;
+
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 /// A Python that runs here.
 #[derive(Debug, Clone)]
@@ -56,6 +60,28 @@ pub fn python(name: &str) -> Option<&'static Python> {
         eprintln!("skipped: no Python {name} here");
     }
     found
+}
+
+/// What takes seconds is tried on these.
+pub const SOME: [&str; 6] = ["2.7", "3.8", "3.11", "3.13", "3.13t", "3.15-debian"];
+
+/// The Pythons of [`SOME`]; those that are left out are printed.
+pub fn some() -> impl Iterator<Item = &'static Python> {
+    let others = pythons().iter().filter(|python| !SOME.contains(&python.name.as_str()));
+    let others: Vec<&str> = others.map(|python| python.name.as_str()).collect();
+    eprintln!("skipped: {}, for it takes seconds on each", others.join(", "));
+    SOME.iter().filter_map(|name| python(name))
+}
+
+/// Asks again and again until something is so; gives up when that is out of all proportion.
+#[track_caller]
+pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(30), "{what}: not in 30 seconds");
+        // Whoever is waited for needs the processor that asking without a pause would take.
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// Runs pitviper and waits for its end.
@@ -153,10 +179,13 @@ impl Target {
         line.trim_end().to_owned()
     }
 
-    /// Writes a line to it.
+    /// Writes a line to it, in one piece: a program that ends at the first byte would not be there for a second.
+    #[track_caller]
     pub fn tell(&mut self, line: &str) {
         let input = self.input.as_mut().expect("its input is open");
-        writeln!(input, "{line}").and_then(|()| input.flush()).expect("it reads");
+        if let Err(error) = input.write_all(format!("{line}\n").as_bytes()) {
+            panic!("it does not read ({error}); how it ended: {:?}", self.child.try_wait());
+        }
     }
 
     /// Its pid.
@@ -179,5 +208,18 @@ impl Drop for Target {
         for file in &self.files {
             let _ = std::fs::remove_file(file);
         }
+    }
+}
+
+/// What a script that checks our files says, and the code that it ends with; `None` where it cannot do its work, which is printed.
+pub fn able(output: &Output) -> Option<(i32, String)> {
+    let said =
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    match output.status.code() {
+        Some(77) => {
+            eprintln!("skipped: {said}");
+            None
+        }
+        code => Some((code.expect("it ends by itself"), said)),
     }
 }

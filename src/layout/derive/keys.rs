@@ -405,6 +405,7 @@ pub const KEYS: &[(&str, &[Key])] = &[
         ("tag", &["mi_heap_t.tag"]),
         ("debug_offset", &["mi_heap_t.debug_offset"]),
         ("queue_count", &["mi_heap_t.pages@count"]),
+        ("keys", &["mi_heap_t.keys"]),
     ]),
     ("mi_queue", &[
         ("size", &["mi_page_queue_t#size"]),
@@ -429,6 +430,7 @@ pub const KEYS: &[(&str, &[Key])] = &[
         ("thread_free", &["mi_page_t.xthread_free"]),
         ("heap", &["mi_page_t.xheap"]),
         ("start", &["mi_page_t.page_start"]),
+        ("keys", &["mi_page_t.keys"]),
         ("qsbr_goal", &["mi_page_t.qsbr_goal"]),
         ("tag_bit", &["mi_page_t.tag@bit"]),
         ("tag_bits", &["mi_page_t.tag@bits"]),
@@ -454,6 +456,12 @@ pub const KEYS: &[(&str, &[Key])] = &[
         ("heaps", &["mi_tld_t.heaps"]),
         ("segments", &["mi_tld_t.segments"]),
         ("stats", &["mi_tld_t.stats"]),
+        ("segment_count", &["mi_tld_t.segments.count"]),
+    ]),
+    ("mi_pool", &[
+        ("size", &["mi_abandoned_pool_t#size"]),
+        ("abandoned", &["mi_abandoned_pool_t.abandoned"]),
+        ("abandoned_visited", &["mi_abandoned_pool_t.abandoned_visited"]),
     ]),
     ("unicode", &[
         ("ascii_size", &["PyASCIIObject#size"]),

@@ -3,6 +3,7 @@
 pub mod block;
 pub mod read;
 mod rows;
+mod samples;
 mod table;
 mod varint;
 pub mod write;
@@ -15,4 +16,4 @@ pub use write::{Recorder, write};
 pub const MAGIC: [u8; 8] = *b"\x89PIT\r\n\x1a\n";
 
 /// The version of the format that this program writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;

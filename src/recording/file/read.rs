@@ -8,12 +8,10 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 
 use super::block::{self, Kind, Next};
-use super::rows::{HeapLook, Length};
-use super::{MAGIC, VERSION, table, varint};
-use crate::model::{
-    Define, Event, FileId, FrameId, ProcessId, Sample, StackId, StringId, Track, TrackId, WaitId,
-    heap::HeapState,
-};
+use super::rows::{CensusLook, HeapLook, Length, OldArena};
+use super::{MAGIC, VERSION, samples, table, varint};
+use crate::model::heap::{Arena, Census, HeapState};
+use crate::model::{Define, Event, FileId, FrameId, ProcessId, StackId, StringId, Track, TrackId, WaitId};
 use crate::recording::known::Refusal;
 use crate::recording::tables::Recording;
 
@@ -117,9 +115,9 @@ pub fn read(input: impl Read) -> Result<Recording, OpenError> {
         let damage = match block::take(&mut input, left) {
             Ok(Next::Nothing) => break,
             Ok(_) if recording.ended => Damage::Trailing { at },
-            Ok(Next::Block(kind, payload)) => {
+            Ok(Next::Block(kind, version, payload)) => {
                 raw += payload.len() as u64;
-                match apply(&mut recording, kind, &payload) {
+                match apply(&mut recording, kind, version, &payload) {
                     Ok(()) => continue,
                     Err(bad) => Damage::Corrupt { block, at, why: bad.to_string() },
                 }
@@ -158,9 +156,9 @@ fn head(input: &mut impl Read) -> Result<(), OpenError> {
     }
 }
 
-/// Adds what a block holds. Where a row is refused, those before it are kept: their checksum was right. What stands
+/// Adds what a block holds. Where an event is refused, those before it are kept: their checksum was right. What stands
 /// behind the tables is passed over: a later version may say more there.
-fn apply(recording: &mut Recording, kind: Kind, mut payload: &[u8]) -> Result<(), Bad> {
+fn apply(recording: &mut Recording, kind: Kind, version: u8, mut payload: &[u8]) -> Result<(), Bad> {
     let input = &mut payload;
     match kind {
         Kind::End => recording.ended = true,
@@ -180,9 +178,14 @@ fn apply(recording: &mut Recording, kind: Kind, mut payload: &[u8]) -> Result<()
             Event::Define(Define::Source(file, line, text))
         })?,
         Kind::ProcessEvents => rows(recording, input, Event::Process)?,
-        Kind::Samples => samples(recording, input)?,
+        Kind::Samples => {
+            let (looks, rows) = samples::take(input, version).ok_or(Bad::Rows)?;
+            recording.add(Event::Samples { looks, rows })?;
+        }
         Kind::Gc => rows(recording, input, Event::Gc)?,
-        Kind::Heap => heaps(recording, input)?,
+        Kind::Heap => heaps(recording, input, version)?,
+        Kind::Censuses => censuses(recording, input)?,
+        Kind::Allocations => recording.add(Event::Allocations(table::take(input).ok_or(Bad::Rows)?))?,
         Kind::Counters => rows(recording, input, Event::Counter)?,
         Kind::Marks => rows(recording, input, Event::Mark)?,
         Kind::Troubles => rows(recording, input, Event::Trouble)?,
@@ -229,27 +232,39 @@ fn strings(recording: &mut Recording, input: &mut &[u8]) -> Result<(), Bad> {
     Ok(())
 }
 
-fn samples(recording: &mut Recording, input: &mut &[u8]) -> Result<(), Bad> {
-    let looks = varint::take(input).ok_or(Bad::Rows)?;
-    let samples: Vec<Sample> = table::take(input).ok_or(Bad::Rows)?;
-    recording.looks = recording.looks.saturating_add(looks);
-    samples.into_iter().try_for_each(|sample| recording.add_row(sample))?;
-    Ok(())
-}
-
-fn heaps(recording: &mut Recording, input: &mut &[u8]) -> Result<(), Bad> {
+fn heaps(recording: &mut Recording, input: &mut &[u8], version: u8) -> Result<(), Bad> {
     let looks: Vec<HeapLook> = table::take(input).ok_or(Bad::Rows)?;
-    let mut arenas = table::take(input).ok_or(Bad::Rows)?.into_iter();
+    let arenas: Vec<Arena> = match version {
+        1 => table::take(input).ok_or(Bad::Rows)?.into_iter().map(|OldArena(arena)| arena).collect(),
+        _ => table::take(input).ok_or(Bad::Rows)?,
+    };
+    let mut arenas = arenas.into_iter();
     let mut classes = table::take(input).ok_or(Bad::Rows)?.into_iter();
+    // Earlier writers told of no pools, and have no table of them.
+    let pools = if input.is_empty() { Vec::new() } else { table::take(input).ok_or(Bad::Rows)? };
+    let mut pools = pools.into_iter();
     for look in looks {
         let state = HeapState {
             at: look.at,
             process: look.process,
+            whole: look.whole,
             arenas: next(&mut arenas, look.arenas)?,
             classes: next(&mut classes, look.classes)?,
+            pools: next(&mut pools, look.pools)?,
+            pool_size: look.pool_size,
             suspect_pools: look.suspect_pools,
         };
         recording.add(Event::Heap(state))?;
+    }
+    Ok(())
+}
+
+fn censuses(recording: &mut Recording, input: &mut &[u8]) -> Result<(), Bad> {
+    let looks: Vec<CensusLook> = table::take(input).ok_or(Bad::Rows)?;
+    let mut types = table::take(input).ok_or(Bad::Rows)?.into_iter();
+    for CensusLook { at, process, took, suspect_pools, types: count } in looks {
+        let types = next(&mut types, count)?;
+        recording.add(Event::Census(Census { at, took, process, suspect_pools, types }))?;
     }
     Ok(())
 }

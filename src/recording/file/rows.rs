@@ -1,27 +1,26 @@
-//! The columns of every table in the file: a table in code, in the order of `docs/recording.md`.
+//! The columns of every table in the file but that of samples: a table in code, in the order of `docs/recording.md`.
 
 use super::table::{Row, difference, from_difference, from_long_option, from_option, long_option, option};
 use super::varint::{unzigzag, zigzag};
+use crate::model::allocation::{Allocation, Evidence};
 use crate::model::gc::{Collection, Exactness};
-use crate::model::heap::{Arena, SizeClass};
+use crate::model::heap::{Arena, Pool, SizeClass, TypeCount};
 use crate::model::{
-    At, Bytes, Counter, File, FileId, FileKind, Flags, Frame, FrameId, FrameKind, Mark, Nanos, Process,
-    ProcessEvent, ProcessId, ProcessState, Quality, Sample, Stack, StackId, State, StringId, Torn, Track,
-    TrackId, TrackKind, Trouble, TroubleKind, Wait, WaitId,
+    At, Bytes, Counter, File, FileId, FileKind, Frame, FrameId, FrameKind, Mark, Nanos, Process,
+    ProcessEvent, ProcessId, ProcessState, Stack, StackId, StringId, Track, TrackId, TrackKind, Trouble,
+    TroubleKind, Wait,
 };
 
-/// Nanoseconds in the unit in which the times of samples lie in the file.
-const MICRO: u64 = 1_000;
-
 /// A small number and what it stands for.
-type Codes<T> = &'static [T];
+pub(super) type Codes<T> = &'static [T];
 
 const FRAME_KINDS: Codes<FrameKind> =
-    &[FrameKind::Python, FrameKind::Native, FrameKind::Kernel, FrameKind::Mark];
+    &[FrameKind::Python, FrameKind::Native, FrameKind::Kernel, FrameKind::Mark, FrameKind::Opcode];
 const FILE_KINDS: Codes<FileKind> =
     &[FileKind::Unknown, FileKind::Own, FileKind::Standard, FileKind::Installed, FileKind::Synthetic];
-const TRACK_KINDS: Codes<TrackKind> = &[TrackKind::Thread, TrackKind::Task, TrackKind::Greenlet];
-const EXACTNESS: Codes<Exactness> = &[Exactness::Exact, Exactness::Bounds];
+const TRACK_KINDS: Codes<TrackKind> =
+    &[TrackKind::Thread, TrackKind::Task, TrackKind::Greenlet, TrackKind::Memory];
+const EXACTNESS: Codes<Exactness> = &[Exactness::Exact, Exactness::Bounds, Exactness::AtLeast];
 const TROUBLES: Codes<TroubleKind> = &[
     TroubleKind::Other,
     TroubleKind::Missed,
@@ -31,26 +30,9 @@ const TROUBLES: Codes<TroubleKind> = &[
     TroubleKind::Layout,
     TroubleKind::HeldBack,
 ];
-const QUALITIES: Codes<Quality> = &[
-    Quality::Whole,
-    Quality::Retried,
-    Quality::Probable,
-    Quality::BaseMissing(Torn::Unreadable),
-    Quality::BaseMissing(Torn::Garbage),
-    Quality::BaseMissing(Torn::Cycle),
-    Quality::BaseMissing(Torn::TooDeep),
-    Quality::BaseMissing(Torn::Changed),
-    Quality::TopMissing(Torn::Unreadable),
-    Quality::TopMissing(Torn::Garbage),
-    Quality::TopMissing(Torn::Cycle),
-    Quality::TopMissing(Torn::TooDeep),
-    Quality::TopMissing(Torn::Changed),
-];
-
-/// States that wait for nothing; [`WAITING`] stands behind them.
-const STATES: Codes<State> = &[State::Unknown, State::Python, State::Native, State::WantsGil];
-const WAITING: u64 = 4;
-
+const TRACED: u64 = 0;
+const BURST: u64 = 1;
+const MOVED: u64 = 2;
 const CAME: u64 = 0;
 const EXEC: u64 = 1;
 const GONE: u64 = 2;
@@ -228,57 +210,8 @@ impl Row<3> for ProcessEvent {
     }
 }
 
-impl Row<11> for Sample {
-    fn cells(&self, before: Option<&Self>) -> [u64; 11] {
-        let (from, until) = (self.from.0 / MICRO, self.until.0 / MICRO);
-        let span = until.wrapping_sub(from);
-        let (state, wait) = match self.state {
-            State::Waiting(wait) => (WAITING, option(Some(wait.0))),
-            state => (code(STATES, state), 0),
-        };
-        [
-            difference(u64::from(self.track.0), before.map_or(0, |row| u64::from(row.track.0))),
-            difference(from, before.map_or(0, |row| row.until.0 / MICRO)),
-            span,
-            u64::from(self.count),
-            option(self.stack.map(|id| id.0)),
-            difference(self.weight.0 / MICRO, span),
-            long_option(self.cpu.map(|cpu| cpu.0 / MICRO)),
-            state,
-            wait,
-            flags(self.flags),
-            code(QUALITIES, self.quality),
-        ]
-    }
-
-    fn from_cells(cells: [u64; 11], before: Option<&Self>) -> Option<Self> {
-        let [track, from, span, count, stack, weight, cpu, state, wait, flags, quality] = cells;
-        let track = from_difference(track, before.map_or(0, |row| u64::from(row.track.0)));
-        let from = from_difference(from, before.map_or(0, |row| row.until.0 / MICRO));
-        let wait = from_option(wait)?.map(WaitId);
-        Some(Sample {
-            from: At(from.checked_mul(MICRO)?),
-            until: At(from.checked_add(span)?.checked_mul(MICRO)?),
-            count: id(count)?,
-            track: TrackId(id(track)?),
-            stack: from_option(stack)?.map(StackId),
-            weight: Nanos(from_difference(weight, span).checked_mul(MICRO)?),
-            cpu: match from_long_option(cpu) {
-                Some(cpu) => Some(Nanos(cpu.checked_mul(MICRO)?)),
-                None => None,
-            },
-            state: match (state, wait) {
-                (WAITING, Some(wait)) => State::Waiting(wait),
-                (state, _) => decode(STATES, state).unwrap_or(State::Unknown),
-            },
-            flags: from_flags(flags),
-            quality: decode(QUALITIES, quality)?,
-        })
-    }
-}
-
-impl Row<12> for Collection {
-    fn cells(&self, before: Option<&Self>) -> [u64; 12] {
+impl Row<13> for Collection {
+    fn cells(&self, before: Option<&Self>) -> [u64; 13] {
         [
             u64::from(self.process.0),
             zigzag(self.interpreter),
@@ -292,10 +225,11 @@ impl Row<12> for Collection {
             long_option(self.objects_before),
             long_option(self.objects_after),
             option(self.stack.map(|id| id.0)),
+            self.pause.0,
         ]
     }
 
-    fn from_cells(cells: [u64; 12], before: Option<&Self>) -> Option<Self> {
+    fn from_cells(cells: [u64; 13], before: Option<&Self>) -> Option<Self> {
         let [
             process,
             interpreter,
@@ -309,6 +243,7 @@ impl Row<12> for Collection {
             was,
             is,
             stack,
+            pause,
         ] = cells;
         let start = from_difference(start, before.map_or(0, |row| row.start.0));
         Some(Collection {
@@ -317,6 +252,7 @@ impl Row<12> for Collection {
             generation: u8::try_from(generation).ok()?,
             start: At(start),
             stop: At(from_difference(span, start)),
+            pause: Nanos(pause),
             exactness: decode(EXACTNESS, exactness)?,
             count: id(count)?,
             collected,
@@ -336,16 +272,21 @@ pub(super) struct HeapLook {
     pub(super) arenas: u64,
     pub(super) classes: u64,
     pub(super) suspect_pools: u32,
+    pub(super) whole: bool,
+    pub(super) pools: u64,
+    pub(super) pool_size: u32,
 }
 
-impl Row<5> for HeapLook {
-    fn cells(&self, before: Option<&Self>) -> [u64; 5] {
+impl Row<8> for HeapLook {
+    fn cells(&self, before: Option<&Self>) -> [u64; 8] {
         let at = difference(self.at.0, before.map_or(0, |row| row.at.0));
-        [at, u64::from(self.process.0), self.arenas, self.classes, u64::from(self.suspect_pools)]
+        let (process, suspect) = (u64::from(self.process.0), u64::from(self.suspect_pools));
+        let (change, pool_size) = (u64::from(!self.whole), u64::from(self.pool_size));
+        [at, process, self.arenas, self.classes, suspect, change, self.pools, pool_size]
     }
 
     fn from_cells(
-        [at, process, arenas, classes, suspect_pools]: [u64; 5],
+        [at, process, arenas, classes, suspect_pools, change, pools, pool_size]: [u64; 8],
         before: Option<&Self>,
     ) -> Option<Self> {
         Some(HeapLook {
@@ -354,28 +295,138 @@ impl Row<5> for HeapLook {
             arenas,
             classes,
             suspect_pools: id(suspect_pools)?,
+            whole: change == 0,
+            pools,
+            pool_size: id(pool_size)?,
         })
     }
 }
 
-impl Row<3> for Arena {
+impl Row<4> for Arena {
+    fn cells(&self, before: Option<&Self>) -> [u64; 4] {
+        let address = difference(self.address, before.map_or(0, |row| row.address));
+        [address, self.size.0, self.pooled.0, long_option(self.used.map(|used| used.0))]
+    }
+
+    fn from_cells([address, size, pooled, used]: [u64; 4], before: Option<&Self>) -> Option<Self> {
+        let address = from_difference(address, before.map_or(0, |row| row.address));
+        Some(Arena {
+            address,
+            size: Bytes(size),
+            pooled: Bytes(pooled),
+            used: from_long_option(used).map(Bytes),
+        })
+    }
+}
+
+/// An arena as version 1 has it, which knew nothing of its pools.
+pub(super) struct OldArena(pub(super) Arena);
+
+impl Row<3> for OldArena {
     fn cells(&self, before: Option<&Self>) -> [u64; 3] {
-        [difference(self.address, before.map_or(0, |row| row.address)), self.size.0, self.used.0]
+        let used = self.0.used.map_or(0, |used| used.0);
+        [difference(self.0.address, before.map_or(0, |row| row.0.address)), self.0.size.0, used]
     }
 
     fn from_cells([address, size, used]: [u64; 3], before: Option<&Self>) -> Option<Self> {
-        let address = from_difference(address, before.map_or(0, |row| row.address));
-        Some(Arena { address, size: Bytes(size), used: Bytes(used) })
+        let address = from_difference(address, before.map_or(0, |row| row.0.address));
+        let arena = Arena { address, size: Bytes(size), pooled: Bytes(used), used: Some(Bytes(used)) };
+        Some(OldArena(arena))
     }
 }
 
 impl Row<4> for SizeClass {
     fn cells(&self, _: Option<&Self>) -> [u64; 4] {
-        [u64::from(self.size), u64::from(self.pools), self.used, self.free]
+        [self.size, u64::from(self.pools), self.used, self.free]
     }
 
     fn from_cells([size, pools, used, free]: [u64; 4], _: Option<&Self>) -> Option<Self> {
-        Some(SizeClass { size: id(size)?, pools: id(pools)?, used, free })
+        Some(SizeClass { size, pools: id(pools)?, used, free })
+    }
+}
+
+impl Row<3> for Pool {
+    fn cells(&self, before: Option<&Self>) -> [u64; 3] {
+        let number = difference(self.number, before.map_or(0, |row| row.number));
+        [number, u64::from(self.size), u64::from(self.used)]
+    }
+
+    fn from_cells([number, size, used]: [u64; 3], before: Option<&Self>) -> Option<Self> {
+        let number = from_difference(number, before.map_or(0, |row| row.number));
+        Some(Pool { number, size: id(size)?, used: u16::try_from(used).ok()? })
+    }
+}
+
+/// A census; what it counted stands in a table of its own, in the order of the censuses.
+#[derive(Clone, Copy)]
+pub(super) struct CensusLook {
+    pub(super) at: At,
+    pub(super) process: ProcessId,
+    pub(super) took: Nanos,
+    pub(super) suspect_pools: u32,
+    pub(super) types: u64,
+}
+
+impl Row<5> for CensusLook {
+    fn cells(&self, before: Option<&Self>) -> [u64; 5] {
+        let at = difference(self.at.0, before.map_or(0, |row| row.at.0));
+        [at, u64::from(self.process.0), self.took.0, u64::from(self.suspect_pools), self.types]
+    }
+
+    fn from_cells([at, process, took, suspect, types]: [u64; 5], before: Option<&Self>) -> Option<Self> {
+        Some(CensusLook {
+            at: At(from_difference(at, before.map_or(0, |row| row.at.0))),
+            process: ProcessId(id(process)?),
+            took: Nanos(took),
+            suspect_pools: id(suspect)?,
+            types,
+        })
+    }
+}
+
+impl Row<3> for TypeCount {
+    fn cells(&self, _: Option<&Self>) -> [u64; 3] {
+        [u64::from(self.name.0), self.count, self.bytes]
+    }
+
+    fn from_cells([name, count, bytes]: [u64; 3], _: Option<&Self>) -> Option<Self> {
+        Some(TypeCount { name: StringId(id(name)?), count, bytes })
+    }
+}
+
+impl Row<7> for Allocation {
+    fn cells(&self, before: Option<&Self>) -> [u64; 7] {
+        let (evidence, span) = match self.evidence {
+            Evidence::Traced => (TRACED, 0),
+            Evidence::Burst(span) => (BURST, span.0),
+            Evidence::Moved(span) => (MOVED, span.0),
+        };
+        [
+            difference(self.at.0, before.map_or(0, |row| row.at.0)),
+            u64::from(self.track.0),
+            option(self.stack.map(|id| id.0)),
+            zigzag(self.bytes),
+            zigzag(self.blocks),
+            evidence,
+            span,
+        ]
+    }
+
+    fn from_cells(cells: [u64; 7], before: Option<&Self>) -> Option<Self> {
+        let [at, track, stack, bytes, blocks, evidence, span] = cells;
+        Some(Allocation {
+            at: At(from_difference(at, before.map_or(0, |row| row.at.0))),
+            track: TrackId(id(track)?),
+            stack: from_option(stack)?.map(StackId),
+            bytes: unzigzag(bytes),
+            blocks: unzigzag(blocks),
+            evidence: match evidence {
+                TRACED => Evidence::Traced,
+                BURST => Evidence::Burst(Nanos(span)),
+                MOVED => Evidence::Moved(Nanos(span)),
+                _ => return None,
+            },
+        })
     }
 }
 
@@ -427,29 +478,14 @@ impl Row<4> for Trouble {
     }
 }
 
-/// Two bits a flag: 0 unknown, 1 no, 2 yes.
-fn flags(flags: Flags) -> u64 {
-    let bits = |flag: Option<bool>| flag.map_or(0, |set| 1 + u64::from(set));
-    bits(flags.holds_gil) | bits(flags.in_gc) << 2 | bits(flags.in_exception) << 4
-}
-
-fn from_flags(cell: u64) -> Flags {
-    let flag = |place: u32| match cell >> place & 3 {
-        1 => Some(false),
-        2 => Some(true),
-        _ => None,
-    };
-    Flags { holds_gil: flag(0), in_gc: flag(2), in_exception: flag(4) }
-}
-
-fn id(cell: u64) -> Option<u32> {
+pub(super) fn id(cell: u64) -> Option<u32> {
     u32::try_from(cell).ok()
 }
 
-fn code<T: PartialEq>(codes: Codes<T>, value: T) -> u64 {
+pub(super) fn code<T: PartialEq>(codes: Codes<T>, value: T) -> u64 {
     codes.iter().position(|known| *known == value).unwrap_or(0) as u64
 }
 
-fn decode<T: Copy>(codes: Codes<T>, code: u64) -> Option<T> {
+pub(super) fn decode<T: Copy>(codes: Codes<T>, code: u64) -> Option<T> {
     codes.get(usize::try_from(code).ok()?).copied()
 }

@@ -20,21 +20,37 @@ pub(super) trait Row<const N: usize>: Sized {
 
 /// Appends a table.
 pub(super) fn put<const N: usize, R: Row<N>>(out: &mut Vec<u8>, rows: &[R]) {
-    varint::put(out, N as u64);
-    varint::put(out, rows.len() as u64);
     let mut before = None;
-    let mut cells = Vec::with_capacity(rows.len());
-    for row in rows {
-        cells.push(row.cells(before));
-        before = Some(row);
+    put_cells(out, rows.len(), rows.iter().map(|row| row.cells(before.replace(row))));
+}
+
+/// Appends a table of these cells.
+pub(super) fn put_cells<const N: usize>(
+    out: &mut Vec<u8>,
+    rows: usize,
+    cells: impl Iterator<Item = [u64; N]>,
+) {
+    varint::put(out, N as u64);
+    varint::put(out, rows as u64);
+    let mut columns = [const { Vec::new() }; N];
+    for row in cells {
+        columns.iter_mut().zip(row).for_each(|(column, cell)| varint::put(column, cell));
     }
-    for column in 0..N {
-        cells.iter().filter_map(|row| row.get(column)).for_each(|cell| varint::put(out, *cell));
-    }
+    columns.iter().for_each(|column| out.extend(column));
 }
 
 /// Takes a table off the front.
 pub(super) fn take<const N: usize, R: Row<N>>(input: &mut &[u8]) -> Option<Vec<R>> {
+    let cells = take_cells(input)?;
+    let mut rows: Vec<R> = Vec::with_capacity(cells.len());
+    for cells in cells {
+        rows.push(R::from_cells(cells, rows.last())?);
+    }
+    Some(rows)
+}
+
+/// Takes the cells of a table off the front; a column that is missing is zeros.
+pub(super) fn take_cells<const N: usize>(input: &mut &[u8]) -> Option<Vec<[u64; N]>> {
     let columns = varint::take(input).filter(|columns| (1..=MAX_COLUMNS).contains(columns))? as usize;
     let count = varint::take(input)?;
     // Each cell takes a byte at least, so this bounds what is allocated below by the bytes that are there.
@@ -50,11 +66,7 @@ pub(super) fn take<const N: usize, R: Row<N>>(input: &mut &[u8]) -> Option<Vec<R
             }
         }
     }
-    let mut rows: Vec<R> = Vec::with_capacity(cells.len());
-    for cells in cells {
-        rows.push(R::from_cells(cells, rows.last())?);
-    }
-    Some(rows)
+    Some(cells)
 }
 
 /// A number that may be absent: 0 is absence, and all others are moved up by one.

@@ -3,16 +3,17 @@
 use std::io::{self, Write};
 
 use super::block::{self, Codec, Kind};
-use super::rows::{HeapLook, Length};
-use super::{MAGIC, VERSION, table, varint};
-use crate::model::heap::HeapState;
+use super::rows::{CensusLook, HeapLook, Length};
+use super::{MAGIC, VERSION, samples, table, varint};
+use crate::model::allocation::Allocation;
+use crate::model::heap::{Census, HeapState};
 use crate::model::{
     At, Counter, Define, Event, File, FileId, Frame, Mark, Nanos, Process, ProcessEvent, Sample, Stack,
     StringId, Track, TrackId, Trouble, Wait, gc::Collection,
 };
-use crate::recording::fold;
 use crate::recording::known::Known;
 use crate::recording::meta::Meta;
+use crate::recording::resolution::settle;
 use crate::recording::tables::Recording;
 
 /// A crash loses what happened in this time at most. It is measured on the recording's own clock, so that equal
@@ -22,8 +23,8 @@ const FLUSH_EVERY: Nanos = Nanos::SECOND;
 /// What is held back at most, in bytes, more or less: it bounds our memory, and keeps blocks far below their limit.
 const FLUSH_BYTES: usize = 1 << 20;
 
-/// What a row takes, more or less.
-const ROW_BYTES: usize = 24;
+/// What a row takes, more or less: most are samples.
+const ROW_BYTES: usize = size_of::<Sample>();
 
 /// A recording in the making.
 ///
@@ -71,6 +72,8 @@ struct Held {
     looks: u64,
     gc: Vec<Collection>,
     heaps: Vec<HeapState>,
+    censuses: Vec<Census>,
+    allocations: Vec<Allocation>,
     counters: Vec<Counter>,
     marks: Vec<Mark>,
     troubles: Vec<Trouble>,
@@ -164,6 +167,8 @@ impl<W: Write> Recorder<W> {
         self.samples(held.samples, held.looks)?;
         self.rows(Kind::Gc, &held.gc)?;
         self.heaps(&held.heaps)?;
+        self.censuses(&held.censuses)?;
+        self.rows(Kind::Allocations, &held.allocations)?;
         self.rows(Kind::Counters, &held.counters)?;
         self.rows(Kind::Marks, &held.marks)?;
         self.rows(Kind::Troubles, &held.troubles)?;
@@ -228,8 +233,7 @@ impl<W: Write> Recorder<W> {
         }
         samples.sort_by_key(|sample| sample.track);
         let mut payload = Vec::new();
-        varint::put(&mut payload, looks);
-        table::put(&mut payload, &samples);
+        samples::put(&mut payload, looks, &samples);
         self.block(Kind::Samples, &payload)
     }
 
@@ -245,15 +249,39 @@ impl<W: Write> Recorder<W> {
                 arenas: state.arenas.len() as u64,
                 classes: state.classes.len() as u64,
                 suspect_pools: state.suspect_pools,
+                whole: state.whole,
+                pools: state.pools.len() as u64,
+                pool_size: state.pool_size,
             })
             .collect();
         let arenas: Vec<_> = heaps.iter().flat_map(|state| state.arenas.iter().copied()).collect();
         let classes: Vec<_> = heaps.iter().flat_map(|state| state.classes.iter().copied()).collect();
+        let pools: Vec<_> = heaps.iter().flat_map(|state| state.pools.iter().copied()).collect();
         let mut payload = Vec::new();
         table::put(&mut payload, &looks);
         table::put(&mut payload, &arenas);
         table::put(&mut payload, &classes);
+        table::put(&mut payload, &pools);
         self.block(Kind::Heap, &payload)
+    }
+
+    fn censuses(&mut self, censuses: &[Census]) -> io::Result<()> {
+        if censuses.is_empty() {
+            return Ok(());
+        }
+        let look = |census: &Census| CensusLook {
+            at: census.at,
+            process: census.process,
+            took: census.took,
+            suspect_pools: census.suspect_pools,
+            types: census.types.len() as u64,
+        };
+        let looks: Vec<CensusLook> = censuses.iter().map(look).collect();
+        let types: Vec<_> = censuses.iter().flat_map(|census| census.types.iter().copied()).collect();
+        let mut payload = Vec::new();
+        table::put(&mut payload, &looks);
+        table::put(&mut payload, &types);
+        self.block(Kind::Censuses, &payload)
     }
 
     fn block(&mut self, kind: Kind, payload: &[u8]) -> io::Result<()> {
@@ -272,15 +300,23 @@ impl Held {
                 return None;
             }
             Event::Process(event) => self.process_events.push(*event),
-            Event::Samples(samples) => {
-                self.looks += 1;
-                samples.iter().for_each(|sample| self.sample(sample));
-                return samples.last().map(|sample| sample.until);
+            Event::Samples { looks, rows } => {
+                self.looks = self.looks.saturating_add(*looks);
+                rows.iter().for_each(|sample| self.sample(sample));
+                return rows.iter().map(|sample| sample.until).max();
             }
             Event::Gc(collection) => self.gc.push(*collection),
             Event::Heap(state) => {
-                self.bytes += (state.arenas.len() + state.classes.len()) * ROW_BYTES;
+                self.bytes += (state.arenas.len() + state.classes.len() + state.pools.len()) * ROW_BYTES;
                 self.heaps.push(state.clone());
+            }
+            Event::Census(census) => {
+                self.bytes += census.types.len() * ROW_BYTES;
+                self.censuses.push(census.clone());
+            }
+            Event::Allocations(rows) => {
+                self.bytes += rows.len() * ROW_BYTES;
+                self.allocations.extend(rows);
             }
             Event::Counter(counter) => self.counters.push(*counter),
             Event::Mark(mark) => self.marks.push(*mark),
@@ -312,9 +348,9 @@ impl Held {
 
     fn sample(&mut self, sample: &Sample) {
         let Some((row, ended)) = self.last.get_mut(sample.track.index()) else { return };
-        let sample = fold::settle(*sample, *ended);
+        let sample = settle(*sample, *ended);
         *ended = sample.until;
-        if row.and_then(|row| self.samples.get_mut(row)).is_some_and(|last| fold::fold(last, &sample)) {
+        if row.and_then(|row| self.samples.get_mut(row)).is_some_and(|last| last.fold(&sample)) {
             return;
         }
         *row = Some(self.samples.len());
@@ -328,10 +364,12 @@ fn at(event: &Event) -> Option<At> {
         Event::Process(event) => Some(event.at),
         Event::Gc(collection) => Some(collection.stop),
         Event::Heap(state) => Some(state.at),
+        Event::Census(census) => Some(census.at),
+        Event::Allocations(rows) => rows.last().map(|row| row.at),
         Event::Counter(counter) => Some(counter.at),
         Event::Mark(mark) => Some(mark.at),
         Event::Trouble(trouble) => Some(trouble.at),
-        Event::Define(_) | Event::Samples(_) => None,
+        Event::Define(_) | Event::Samples { .. } => None,
     }
 }
 
@@ -369,12 +407,16 @@ impl<W: Write> Recorder<W> {
         let events = recording.process_events.iter().map(|event| Event::Process(*event));
         let gc = recording.gc.iter().map(|collection| Event::Gc(*collection));
         let heaps = recording.heaps.iter().map(|state| Event::Heap(state.clone()));
+        let censuses = recording.censuses.iter().map(|census| Event::Census(census.clone()));
+        let allocations = recording.allocations.iter().map(|row| Event::Allocations(vec![*row]));
         let counters = recording.counters.iter().map(|counter| Event::Counter(*counter));
         let marks = recording.marks.iter().map(|mark| Event::Mark(*mark));
         let troubles = recording.troubles.iter().map(|trouble| Event::Trouble(*trouble));
         events
             .chain(gc)
             .chain(heaps)
+            .chain(censuses)
+            .chain(allocations)
             .chain(counters)
             .chain(marks)
             .chain(troubles)

@@ -1,4 +1,4 @@
-//! How equal neighbours of a track become one row, and what times a recording keeps.
+//! What times a recording keeps of its samples.
 //!
 //! Design constraints: samples pass here on their way into the tables and on their way into a file, and those that
 //! come out of a file pass here again. So settling must change nothing that is settled already, and folding a whole
@@ -20,24 +20,6 @@ pub fn settle(sample: Sample, ended: At) -> Sample {
     let whole = sample.weight == sample.until.since(sample.from);
     let weight = if whole { until.since(from) } else { Nanos(round(sample.weight.0)) };
     Sample { from, until, weight, cpu: sample.cpu.map(|cpu| Nanos(round(cpu.0))), ..sample }
-}
-
-/// Adds `next` to `last` if it follows without a gap and says the same; both are settled and of one track.
-pub fn fold(last: &mut Sample, next: &Sample) -> bool {
-    let same = last.until == next.from
-        && last.stack == next.stack
-        && last.state == next.state
-        && last.flags == next.flags
-        && last.quality == next.quality
-        && last.cpu.is_some() == next.cpu.is_some();
-    let Some(count) = last.count.checked_add(next.count).filter(|_| same) else {
-        return false;
-    };
-    last.until = next.until;
-    last.count = count;
-    last.weight += next.weight;
-    last.cpu = last.cpu.zip(next.cpu).map(|(a, b)| a + b);
-    true
 }
 
 fn round(nanos: u64) -> u64 {

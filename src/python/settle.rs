@@ -1,0 +1,235 @@
+//! What a thread's stack is taken to be, when it changes while it is read.
+
+use crate::memory::Addr;
+use crate::model::{Quality, Torn};
+
+use super::stacks::{StackNumber, Stacks};
+use super::watch::Verdict;
+
+/// For so many of these only the innermost frame of the first read is taken: what comes out whole at the first try that does
+/// is biased to what stands still for long.
+const ANCHORED: u32 = 4;
+/// How often a stack is read again because not all of it was where it was expected, or ends where none did.
+const MISSES: u32 = 48;
+
+/// A stack, and how good it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settled {
+    /// The stack.
+    pub stack: StackNumber,
+    /// How good it is.
+    pub quality: Quality,
+}
+
+/// What one read brought: the frame that was the innermost when it began, and what is true of the stack.
+pub type Heard = (Option<Addr>, Verdict);
+
+/// What can be asked about a thread whose stack was read.
+pub trait Ask {
+    /// Reads the stack again.
+    fn again(&mut self, stacks: &mut Stacks) -> Heard;
+
+    /// Looks for the calls of a stack that was read just now of which it is not known that they happen.
+    fn prove(&mut self, stack: StackNumber, stacks: &mut Stacks);
+
+    /// How often a stack that changed is read again.
+    fn retries(&self) -> u32;
+
+    /// Whether this has cost all that it may.
+    fn is_spent(&self) -> bool;
+}
+
+/// Takes what the first read brought, or reads again until there is something to take; `None` where there is no such thread.
+///
+/// A sample stands for the moment of its first read. A stack that was whole then is taken, or one that changed, as the first
+/// copy told it, where all of it was seen whole before. Else it is read again. Then what comes out whole is what stands still
+/// for long, so it is taken only where the innermost frame is the one of the first read. Failing that, another moment's whole
+/// stack is better than none, then one that changed, and then what holds still at the base. Nothing is taken whose calls were
+/// not seen to happen.
+pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<Settled> {
+    let mut heard = first;
+    let mut anchor = None;
+    let (mut retries, mut misses) = (0, 0);
+    let (mut other, mut likely, mut partial) = (None, None, Settled::nothing());
+    loop {
+        let (top, verdict) = heard;
+        anchor = anchor.or(top);
+        match verdict {
+            Verdict::Gone => return None,
+            Verdict::Whole(stack) => {
+                let part = proven_part(stack, stacks, ask);
+                if part == stack {
+                    stacks.saw_whole(stack);
+                    if retries == 0 {
+                        return Some(Settled { stack, quality: Quality::Whole });
+                    }
+                    other = other.or(Some(Settled { stack, quality: Quality::Retried }));
+                    if top == anchor || retries >= ANCHORED {
+                        return Some(Settled { stack, quality: Quality::Retried });
+                    }
+                } else {
+                    partial.improve(part);
+                }
+                retries += 1;
+            }
+            Verdict::Changed { seen, agreed } => {
+                if let Some(stack) = seen {
+                    if stacks.was_whole(stack) {
+                        return Some(Settled { stack, quality: Quality::Probable });
+                    }
+                    if proven_part(stack, stacks, ask) == stack {
+                        likely = likely.or(Some(Settled { stack, quality: Quality::Probable }));
+                    }
+                }
+                partial.improve(stacks.proven_part(agreed));
+                if retries >= ANCHORED && (other.is_some() || likely.is_some()) {
+                    return other.or(likely);
+                }
+                retries += 1;
+            }
+            Verdict::Ends(stack) => {
+                if proven_part(stack, stacks, ask) == stack {
+                    partial = Settled { stack, quality: Quality::BaseMissing(Torn::Changed) };
+                }
+                misses += 1;
+            }
+            Verdict::Broken(stack, torn) => {
+                partial = Settled { stack, quality: Quality::BaseMissing(torn) };
+                retries += 1;
+            }
+            Verdict::Missed => misses += 1,
+        }
+        if retries > ask.retries() || misses > MISSES || ask.is_spent() {
+            return other.or(likely).or(Some(partial));
+        }
+        heard = ask.again(stacks);
+    }
+}
+
+/// The part of a stack whose calls were seen to happen, after those of which it is not known were looked for.
+fn proven_part(stack: StackNumber, stacks: &mut Stacks, ask: &mut impl Ask) -> StackNumber {
+    let part = stacks.proven_part(stack);
+    if part == stack {
+        return part;
+    }
+    ask.prove(stack, stacks);
+    stacks.proven_part(stack)
+}
+
+impl Settled {
+    fn nothing() -> Settled {
+        Settled { stack: StackNumber::default(), quality: Quality::TopMissing(Torn::Changed) }
+    }
+
+    /// Takes a part of a stack, from the base up, where there was nothing yet.
+    fn improve(&mut self, part: StackNumber) {
+        if self.stack == StackNumber::default() {
+            *self = Settled { stack: part, quality: Quality::TopMissing(Torn::Changed) };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::python::{CodeId, Frame};
+
+    /// Brings reads one after the other, the last one for ever, and proves calls or does not.
+    struct Told<'a> {
+        reads: std::slice::Iter<'a, (u64, Verdict)>,
+        last: Heard,
+        proves: bool,
+    }
+
+    impl Ask for Told<'_> {
+        fn again(&mut self, _: &mut Stacks) -> Heard {
+            if let Some((top, verdict)) = self.reads.next() {
+                self.last = (Some(Addr(*top)), *verdict);
+            }
+            self.last
+        }
+
+        fn prove(&mut self, stack: StackNumber, stacks: &mut Stacks) {
+            let frames: Vec<Frame> = stacks.frames(stack).collect();
+            for pair in frames.windows(2).filter(|_| self.proves) {
+                (0..8).for_each(|_| stacks.saw_call((pair[1], pair[0].code)));
+            }
+        }
+
+        fn retries(&self) -> u32 {
+            24
+        }
+
+        fn is_spent(&self) -> bool {
+            false
+        }
+    }
+
+    /// Settles what the reads bring.
+    #[track_caller]
+    fn check(proves: bool, reads: &[(u64, Verdict)], expected: Option<(StackNumber, Quality)>) {
+        let mut stacks = made();
+        let mut told = Told { reads: reads.iter(), last: (None, Verdict::Missed), proves };
+        let first = told.again(&mut stacks);
+        let settled = settle(first, &mut stacks, &mut told);
+        assert_eq!(settled.map(|settled| (settled.stack, settled.quality)), expected);
+    }
+
+    const BASE: StackNumber = StackNumber(1);
+    /// A stack that was seen whole before, and one that was not.
+    const KNOWN: StackNumber = StackNumber(2);
+    const NEW: StackNumber = StackNumber(3);
+    const NONE: StackNumber = StackNumber(0);
+    const TOP: Quality = Quality::TopMissing(Torn::Changed);
+
+    fn made() -> Stacks {
+        let mut stacks = Stacks::default();
+        let frame = |code, offset| Frame { code: CodeId(code), offset };
+        assert_eq!(stacks.on(NONE, frame(0, 4)), BASE);
+        assert_eq!((stacks.on(BASE, frame(1, 0)), stacks.on(BASE, frame(2, 0))), (KNOWN, NEW));
+        (0..8).for_each(|_| stacks.saw_call((frame(0, 4), CodeId(1))));
+        stacks.saw_whole(KNOWN);
+        stacks
+    }
+
+    fn changed(seen: StackNumber, agreed: StackNumber) -> Verdict {
+        Verdict::Changed { seen: Some(seen), agreed }
+    }
+
+    #[test]
+    fn a_stack_that_holds_still_is_whole_where_its_calls_are_seen_to_happen() {
+        check(false, &[(1, Verdict::Whole(KNOWN))], Some((KNOWN, Quality::Whole)));
+        check(true, &[(1, Verdict::Whole(NEW))], Some((NEW, Quality::Whole)));
+        check(false, &[(1, Verdict::Whole(NEW))], Some((BASE, TOP)));
+        check(true, &[(1, Verdict::Missed), (2, Verdict::Whole(NEW))], Some((NEW, Quality::Whole)));
+        check(true, &[(1, Verdict::Missed), (1, Verdict::Gone)], None);
+    }
+
+    #[test]
+    fn one_that_changed_is_believed_if_it_was_seen_whole_before() {
+        check(false, &[(1, changed(KNOWN, NONE))], Some((KNOWN, Quality::Probable)));
+        check(false, &[(1, changed(NEW, BASE))], Some((BASE, TOP)));
+        let reads = [(1, changed(NEW, NONE)), (2, changed(KNOWN, NONE))];
+        check(true, &reads, Some((KNOWN, Quality::Probable)));
+        check(true, &reads[..1], Some((NEW, Quality::Probable)));
+    }
+
+    #[test]
+    fn one_that_changed_is_looked_for_again_with_the_same_innermost_frame() {
+        let reads = [(1, changed(NEW, NONE)), (2, Verdict::Whole(KNOWN)), (1, Verdict::Whole(NEW))];
+        check(true, &reads, Some((NEW, Quality::Retried)));
+        let reads = [(1, changed(NEW, NONE)), (2, Verdict::Whole(KNOWN))];
+        check(true, &reads, Some((KNOWN, Quality::Retried)));
+    }
+
+    #[test]
+    fn what_held_still_of_one_that_never_does_is_kept() {
+        check(false, &[(1, changed(NEW, KNOWN))], Some((KNOWN, TOP)));
+        check(false, &[(1, changed(NEW, NEW))], Some((BASE, TOP)));
+        let broken = Verdict::Broken(NEW, Torn::Cycle);
+        check(true, &[(1, broken)], Some((NEW, Quality::BaseMissing(Torn::Cycle))));
+        check(true, &[(1, Verdict::Ends(NEW))], Some((NEW, Quality::BaseMissing(Torn::Changed))));
+        check(false, &[(1, Verdict::Ends(NEW))], Some((NONE, TOP)));
+        check(true, &[(1, Verdict::Missed)], Some((NONE, TOP)));
+    }
+}

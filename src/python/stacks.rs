@@ -1,0 +1,264 @@
+//! Stacks that were seen, each once, the calls that were seen to happen, and what is to be believed of a stack by them.
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::code::CodeId;
+use super::frame::Frame;
+
+/// When there are more stacks than this, all are forgotten.
+const MAX_STACKS: usize = 1 << 20;
+/// How often a call has to be seen to happen before it is believed.
+const PROOFS: u32 = 3;
+/// Who looks for a call right after a stack told of it sees it at least once in so many times; for one that never happens, that
+/// takes an accident each time.
+const LOOKS: u32 = 32;
+
+/// Names a stack of one process: the frames from the base to one of them. The default is the empty one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct StackNumber(pub u32);
+
+/// All stacks that were seen.
+///
+/// Design constraint: a program that does the same again and again can show the same bytes at two moments and be elsewhere in
+/// between. The longer a read takes, the likelier that is, so no read of a whole stack proves its calls: each is looked for by
+/// itself, right after a stack told of it, until it was seen often enough for no accident (`python/proof.rs`).
+#[derive(Debug, Default)]
+pub struct Stacks {
+    /// Number 1 first.
+    rows: Vec<Row>,
+    numbers: FxHashMap<(StackNumber, Frame), StackNumber>,
+    /// How often each call was seen to happen.
+    calls: FxHashMap<Call, Tally>,
+    /// What was called by which stacks that came out whole.
+    whole: FxHashSet<(StackNumber, CodeId)>,
+    epoch: u64,
+}
+
+/// A frame, and what it stands on.
+#[derive(Debug, Clone, Copy)]
+struct Row {
+    callers: StackNumber,
+    frame: Frame,
+    /// All calls were seen to happen.
+    proven: bool,
+}
+
+/// A place in a function, and what it calls.
+pub type Call = (Frame, CodeId);
+
+/// How often a call was looked for, and how often it was seen to happen.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    looked: u32,
+    seen: u32,
+}
+
+impl Stacks {
+    /// Counts how often all stacks were forgotten. Numbers hold as long as it does not change.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether they have become too many.
+    pub fn are_many(&self) -> bool {
+        self.rows.len().max(self.whole.len()).max(self.calls.len()) > MAX_STACKS
+    }
+
+    /// Forgets all of them.
+    pub fn clear(&mut self) {
+        *self = Stacks { epoch: self.epoch + 1, ..Stacks::default() };
+    }
+
+    /// The stack of a frame on top of another stack.
+    pub fn on(&mut self, callers: StackNumber, frame: Frame) -> StackNumber {
+        let next = StackNumber(self.rows.len() as u32 + 1);
+        let number = *self.numbers.entry((callers, frame)).or_insert(next);
+        if number == next {
+            self.rows.push(Row { callers, frame, proven: callers == StackNumber::default() });
+        }
+        number
+    }
+
+    /// The innermost frame of a stack, and the stack that it stands on; the empty one has none.
+    pub fn split(&self, number: StackNumber) -> Option<(StackNumber, Frame)> {
+        self.row(number).map(|row| (row.callers, row.frame))
+    }
+
+    fn row(&self, number: StackNumber) -> Option<&Row> {
+        self.rows.get(index(number)?)
+    }
+
+    /// Its frames, innermost first.
+    pub fn frames(&self, number: StackNumber) -> impl Iterator<Item = Frame> + '_ {
+        let mut next = number;
+        std::iter::from_fn(move || {
+            let (callers, frame) = self.split(next)?;
+            next = callers;
+            Some(frame)
+        })
+    }
+
+    /// The part of a stack that has so many frames from the base up; `None` where it has fewer.
+    pub fn lowest(&self, number: StackNumber, depth: usize) -> Option<StackNumber> {
+        let above = self.frames(number).count().checked_sub(depth)?;
+        (0..above).try_fold(number, |number, _| Some(self.split(number)?.0))
+    }
+
+    /// Counts a call that was seen to happen.
+    pub fn saw_call(&mut self, call: Call) {
+        let seen = &mut self.calls.entry(call).or_default().seen;
+        *seen = seen.saturating_add(1);
+    }
+
+    /// The part of a stack, from the base up, whose calls were all seen to happen.
+    pub fn proven_part(&mut self, number: StackNumber) -> StackNumber {
+        let mut unknown = Vec::new();
+        let mut next = number;
+        let mut part = loop {
+            match self.row(next) {
+                Some(row) if !row.proven => {
+                    unknown.push(next);
+                    next = row.callers;
+                }
+                _ => break next,
+            }
+        };
+        while let Some(number) = unknown.pop().filter(|number| self.is_called(*number)) {
+            if let Some(row) = index(number).and_then(|index| self.rows.get_mut(index)) {
+                row.proven = true;
+            }
+            part = number;
+        }
+        part
+    }
+
+    /// Which calls of a stack were not seen to happen often enough, each where it is met first: the places of their callees,
+    /// counted from the innermost frame. They count as looked for.
+    pub fn open_calls(&mut self, number: StackNumber, most: usize) -> Vec<usize> {
+        let mut met = FxHashSet::default();
+        let mut open = Vec::new();
+        let (mut next, mut place) = (number, 0);
+        while let Some(row) = self.row(next).copied().filter(|row| !row.proven && open.len() < most) {
+            let call = self.split(row.callers).map(|(_, caller)| (caller, row.frame.code));
+            if let Some(call) = call.filter(|call| !self.is_known(*call) && met.insert(*call)) {
+                let looked = &mut self.calls.entry(call).or_default().looked;
+                *looked = looked.saturating_add(1);
+                open.push(place);
+            }
+            next = row.callers;
+            place += 1;
+        }
+        open
+    }
+
+    /// Whether the innermost frame of a stack is called by the one below it.
+    fn is_called(&self, number: StackNumber) -> bool {
+        let Some((callers, frame)) = self.split(number) else { return false };
+        self.split(callers).is_none_or(|(_, caller)| self.is_known((caller, frame.code)))
+    }
+
+    /// Whether a call was seen to happen often enough.
+    fn is_known(&self, call: Call) -> bool {
+        let tally = self.calls.get(&call).copied().unwrap_or_default();
+        tally.seen >= PROOFS && tally.seen.saturating_mul(LOOKS) >= tally.looked
+    }
+
+    /// Remembers a stack that came out whole.
+    pub fn saw_whole(&mut self, number: StackNumber) {
+        let mut next = number;
+        while let Some((callers, frame)) = self.split(next) {
+            // Who was seen so was seen with all below it.
+            if !self.whole.insert((callers, frame.code)) {
+                break;
+            }
+            next = callers;
+        }
+    }
+
+    /// Whether every frame of a stack that was seen torn was seen on the same callers in one that came out whole.
+    pub fn was_whole(&self, number: StackNumber) -> bool {
+        self.split(number).is_some_and(|(callers, frame)| self.whole.contains(&(callers, frame.code)))
+    }
+}
+
+/// Where the row of a stack is; the empty one has none.
+fn index(number: StackNumber) -> Option<usize> {
+    (number.0 as usize).checked_sub(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(code: u32, offset: i32) -> Frame {
+        Frame { code: CodeId(code), offset }
+    }
+
+    #[test]
+    fn a_stack_has_one_number_and_its_frames_come_innermost_first() {
+        let mut stacks = Stacks::default();
+        let base = stacks.on(StackNumber::default(), frame(0, 10));
+        let (one, other) = (stacks.on(base, frame(1, 2)), stacks.on(base, frame(1, 4)));
+        assert_ne!(one, other);
+        assert_eq!(stacks.on(base, frame(1, 2)), one);
+        assert_eq!(stacks.frames(other).collect::<Vec<_>>(), [frame(1, 4), frame(0, 10)]);
+        assert_eq!(stacks.frames(StackNumber::default()).count(), 0);
+        let epoch = stacks.epoch();
+        stacks.clear();
+        assert_eq!((stacks.epoch(), stacks.frames(one).count()), (epoch + 1, 0));
+    }
+
+    #[test]
+    fn a_stack_is_proven_up_to_the_first_call_that_was_not_seen_often_enough() {
+        let mut stacks = Stacks::default();
+        let mut number = StackNumber::default();
+        let numbers = [0, 1, 2, 3].map(|code| {
+            number = stacks.on(number, frame(code, 5));
+            number
+        });
+        assert_eq!(stacks.proven_part(number), numbers[0], "nothing calls the base");
+        for _ in 0..PROOFS {
+            assert_eq!(stacks.proven_part(number), numbers[0]);
+            stacks.saw_call((frame(0, 5), CodeId(1)));
+            stacks.saw_call((frame(2, 5), CodeId(3)));
+            stacks.saw_call((frame(1, 6), CodeId(2)));
+        }
+        assert_eq!(stacks.proven_part(number), numbers[1], "1 calls 2 from another place");
+        (0..PROOFS).for_each(|_| stacks.saw_call((frame(1, 5), CodeId(2))));
+        assert_eq!(stacks.proven_part(number), numbers[3]);
+        let inner = stacks.on(number, frame(0, 1));
+        assert_eq!(stacks.proven_part(inner), number);
+    }
+
+    #[test]
+    fn a_call_that_is_looked_for_in_vain_is_no_call() {
+        let mut stacks = Stacks::default();
+        let base = stacks.on(StackNumber::default(), frame(0, 5));
+        let [often, hardly] = [1, 2].map(|code| stacks.on(base, frame(code, 5)));
+        for round in 0..10_000 {
+            assert_eq!(stacks.open_calls(hardly, 8), [0]);
+            if round % 1000 == 0 {
+                stacks.saw_call((frame(0, 5), CodeId(2)));
+            }
+            if stacks.open_calls(often, 8) == [0] && round % 10 == 0 {
+                stacks.saw_call((frame(0, 5), CodeId(1)));
+            }
+            assert_eq!(stacks.proven_part(hardly), base, "{round}");
+        }
+        assert_eq!(stacks.proven_part(often), often);
+    }
+
+    #[test]
+    fn what_is_on_top_of_a_whole_stack_may_be_elsewhere_in_its_function_but_not_on_other_callers() {
+        let mut stacks = Stacks::default();
+        let outer = stacks.on(StackNumber::default(), frame(0, 1));
+        let (one, other) = (stacks.on(outer, frame(1, 1)), stacks.on(outer, frame(1, 7)));
+        let deep = stacks.on(one, frame(3, 1));
+        stacks.saw_whole(deep);
+        assert!([outer, one, other, deep].iter().all(|number| stacks.was_whole(*number)));
+        let elsewhere = stacks.on(other, frame(3, 1));
+        assert!(!stacks.was_whole(elsewhere) && !stacks.was_whole(StackNumber::default()));
+        stacks.saw_whole(elsewhere);
+        assert!(stacks.was_whole(elsewhere));
+    }
+}

@@ -1,0 +1,144 @@
+//! What of a chain of frames stands as it stood at the look before: that need be neither followed nor named again.
+//!
+//! Design constraint: the answer is the one that following would give. So whole stretches of memory are compared, from their
+//! starts on, in both copies, with what the last look read there; frames in the part that all three share say what they said.
+
+use super::extents::{Copy, Extents};
+use super::plan::Plan;
+use super::watch::Link;
+
+/// Bytes that are compared at once; where they differ, the place is found in smaller and smaller steps.
+const STEPS: [usize; 3] = [4096, 512, FINE];
+const FINE: usize = 64;
+/// The most bytes that are kept from one look to the next.
+const MAX_BYTES: usize = 1 << 20;
+
+/// The memory that a chain lay in when it was followed last.
+#[derive(Debug, Default)]
+pub(super) struct Unmoved {
+    /// All stretches, one behind the other; none where there is nothing to compare with.
+    bytes: Vec<u8>,
+    /// How many bytes of each are the same, from its start on.
+    same: Vec<usize>,
+    /// Which state of the stretches they are of.
+    version: u64,
+}
+
+impl Unmoved {
+    /// Has nothing to compare with any more.
+    pub(super) fn forget(&mut self) {
+        self.bytes.clear();
+    }
+
+    /// Keeps what the first copy says, for the next look.
+    pub(super) fn keep(&mut self, plan: &Plan, extents: &Extents, first: &Copy) {
+        if self.bytes.is_empty() || self.version != extents.version() {
+            self.bytes.clear();
+            self.same.clear();
+        }
+        self.version = extents.version();
+        let mut at = 0;
+        for (number, stretch) in first.stretches(plan).enumerate() {
+            let Some(stretch) = stretch.filter(|stretch| at + stretch.len() <= MAX_BYTES) else {
+                return self.forget();
+            };
+            // Most of it is there already.
+            let same = self.same.get(number).map_or(0, |same| (*same).min(stretch.len()));
+            match self.bytes.get_mut(at..at + stretch.len()) {
+                Some(kept) => kept[same..].copy_from_slice(&stretch[same..]),
+                None => self.bytes.extend_from_slice(stretch),
+            }
+            at += stretch.len();
+        }
+    }
+
+    /// How many links of the chain that was followed last, from the base on, lie in what both copies have as it was.
+    pub(super) fn links(
+        &mut self,
+        plan: &Plan,
+        extents: &Extents,
+        copies: &[Copy; 2],
+        chain: &[Link],
+    ) -> usize {
+        self.same.clear();
+        if self.bytes.is_empty() || self.version != extents.version() {
+            return 0;
+        }
+        let [one, two] = copies;
+        let mut kept = self.bytes.as_slice();
+        for (first, second) in one.stretches(plan).zip(two.stretches(plan)) {
+            // Behind one that did not arrive, nothing is known of where the others' bytes are.
+            let (Some(first), Some(second)) = (first, second) else { break };
+            let Some((before, others)) = kept.split_at_checked(first.len()) else { break };
+            self.same.push(common([first, second, before]));
+            kept = others;
+        }
+        let stands = |link: &&Link| {
+            link.agreed && self.same.get(link.place.stretch).is_some_and(|same| link.place.to <= *same)
+        };
+        chain.iter().rev().take_while(stands).count()
+    }
+}
+
+/// How many bytes all three have in common, more or less: no more than there are.
+fn common(all: [&[u8]; 3]) -> usize {
+    let shared = all.map(<[u8]>::len).into_iter().min().unwrap_or(0);
+    let mut from = 0;
+    for step in STEPS {
+        let differs = (from..shared).step_by(step).find(|at| {
+            let [one, two, before] = all.map(|bytes| &bytes[*at..shared.min(at + step)]);
+            one != two || two != before
+        });
+        let Some(at) = differs else { return shared };
+        from = at;
+    }
+    from
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::{Addr, Tape};
+    use crate::python::frame::{Header, Kind};
+
+    #[test]
+    fn what_lies_behind_a_stretch_that_did_not_arrive_is_not_compared_with_its_bytes() {
+        let look = |memory: &[(u64, &[u8; 8])], extents: &mut Extents| {
+            let mut tape = Tape::default();
+            memory.iter().for_each(|(at, bytes)| tape.put(Addr(*at), *bytes));
+            let (mut plan, mut copies) = (Plan::default(), [Copy::default(), Copy::default()]);
+            copies.iter_mut().for_each(|copy| extents.plan(&mut plan, copy));
+            plan.read(&tape);
+            (plan, copies)
+        };
+        let mut extents = Extents::new(0);
+        [0x10000, 0x30000].into_iter().for_each(|at| extents.cover(Addr(at), 8));
+        let header = Header { kind: Kind::Python, code: Addr(1), back: Addr::NULL, instruction: 0, copy: 0 };
+        let place = extents.find(Addr(0x30000), 8).unwrap();
+        let chain = [Link { at: Addr(0x30000), header, place, agreed: true }];
+        let (mut unmoved, both) = (Unmoved::default(), [(0x10000, b"abcdefgh"), (0x30000, b"ijklmnop")]);
+        let (plan, copies) = look(&both, &mut extents);
+        unmoved.keep(&plan, &extents, &copies[0]);
+        assert_eq!(unmoved.links(&plan, &extents, &copies, &chain), 1);
+        let (plan, copies) = look(&[(0x30000, b"abcdefgh")], &mut extents);
+        assert_eq!(unmoved.links(&plan, &extents, &copies, &chain), 0);
+    }
+
+    #[test]
+    fn bytes_are_the_same_up_to_where_any_of_three_differs() {
+        let bytes: Vec<u8> = (0..6000).map(|n| (n % 251) as u8).collect();
+        assert_eq!(common([&bytes, &bytes, &bytes]), 6000);
+        assert_eq!(common([&bytes, &bytes[..700], &bytes]), 700);
+        assert_eq!(common([&bytes, &[], &bytes]), 0);
+        for place in [0, 63, 64, 511, 512, 4000, 4095, 4096, 5999] {
+            for which in 0..3 {
+                let mut other = bytes.clone();
+                other[place] ^= 1;
+                let mut all = [bytes.as_slice(); 3];
+                all[which] = &other;
+                let same = common(all);
+                assert!(same <= place && place < same + FINE, "{place}: {same}");
+            }
+        }
+    }
+}

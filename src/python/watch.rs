@@ -1,0 +1,572 @@
+//! One thread under observation: what to read of it, and what is true of what was read.
+//!
+//! Design constraint: nobody stops the target. So everything that can change is read twice within one call, the second time
+//! in the opposite order, and what both copies agree on was there at one moment between them. Where the frames lie is
+//! predicted from the last look; what was not predicted is learned, and read again from the start.
+//!
+//! Frames in a stack of the interpreter's own say nothing of whether they are called at all, so which one is the innermost is
+//! read between the two copies: once for both. A frame that is an object does say so when it has returned; there, which one is
+//! the innermost comes first, and outward from that one a chain is followed faster than it comes back.
+
+use crate::layout::Struct;
+use crate::layout::field::Room;
+use crate::memory::{Addr, Memory, Word};
+use crate::model::Torn;
+
+use super::code::{Codes, Epoch, Known};
+use super::ends::Ends;
+use super::exception::Exceptions;
+use super::extents::{Copy, Extents, Place, Way};
+use super::frame::{Frame, Frames, Header, Kind, MAX_FRAMES};
+use super::plan::{Plan, Slot};
+use super::proof::Proof;
+use super::settle::Heard;
+use super::stacks::{StackNumber, Stacks};
+use super::thread::{State, Threads};
+use super::unmoved::Unmoved;
+
+/// The most frames of the interpreter's own in a chain: at most one before each of Python's, and one at the base.
+const MAX_LINKS: usize = 2 * MAX_FRAMES + 1;
+/// How many steps it takes to read a frame alone.
+const SEEK: u32 = 32;
+/// For so many looks after a code object had to be heard, all of the stack's are read along with it.
+const HEARING: u32 = 64;
+
+/// A thread, and where its stack has been lately.
+#[derive(Debug)]
+pub struct Watch {
+    /// Its state, as it was when it was last read.
+    pub state: State,
+    /// It was found to be gone.
+    pub gone: bool,
+    /// Whether it was handling an exception, where its state alone says so.
+    pub in_exception: Option<bool>,
+    interpreter: Addr,
+    /// The newest `_PyCFrame`, where there are any.
+    cframe: Addr,
+    frames: Extents,
+    witnesses: Extents,
+    /// For how many looks the witnesses are still read along.
+    hearing: u32,
+    ends: Ends,
+    asked: Asked,
+    /// The chain as it was read last, innermost first.
+    chain: Vec<Link>,
+    /// How many links of it, from the base on, stand as they stood at the look before.
+    stands: usize,
+    unmoved: Unmoved,
+    /// Room for the links that do not.
+    fresh: Vec<Link>,
+    /// The chain that the second copy tells, where it tells another one.
+    again: Vec<(Addr, Header)>,
+    /// The last stack that was named, from the base up, and the moment at which its functions were known.
+    last: Vec<(Header, StackNumber)>,
+    last_epoch: Option<Epoch>,
+}
+
+/// A frame in a chain.
+#[derive(Debug, Clone, Copy)]
+pub struct Link {
+    /// Where it is.
+    pub at: Addr,
+    /// What it says.
+    pub header: Header,
+    /// Where it was read.
+    pub place: Place,
+    /// Both copies agree on it.
+    pub agreed: bool,
+}
+
+/// What was planned of a thread.
+#[derive(Debug, Default)]
+struct Asked {
+    state: Slot,
+    frames: [Copy; 2],
+    /// Of use only where the witnesses were read along.
+    witnesses: Copy,
+    heard: bool,
+    /// The word that says which frame is the innermost, where the state does not.
+    within: Option<Slot>,
+    /// The same at the end, where it was read before all frames.
+    last: Option<Slot>,
+}
+
+/// What everything that is read is read by.
+pub struct Means<'a> {
+    /// The target.
+    pub memory: &'a dyn Memory,
+    /// How it keeps thread states.
+    pub threads: &'a Threads,
+    /// How it keeps frames.
+    pub frames: &'a mut Frames,
+    /// Its code objects.
+    pub codes: &'a mut Codes,
+    /// How it keeps exceptions.
+    pub exceptions: &'a Exceptions,
+    /// How many more steps the look may take.
+    pub steps: &'a mut u32,
+}
+
+impl Means<'_> {
+    /// Takes some steps; `None` where there are none left.
+    fn step(&mut self, steps: u32) -> Option<()> {
+        *self.steps = self.steps.saturating_sub(steps);
+        (*self.steps > 0).then_some(())
+    }
+}
+
+/// What one read brought of a stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was there, from the innermost frame to the base.
+    Whole(StackNumber),
+    /// It changed while it was read.
+    Changed {
+        /// What the first copy says, if it leads to a base.
+        seen: Option<StackNumber>,
+        /// The part from the base up that both copies agree on.
+        agreed: StackNumber,
+    },
+    /// It held still, but ends where no stack of this thread was known to end.
+    Ends(StackNumber),
+    /// It does not lead to a base; these are the frames up to there.
+    Broken(StackNumber, Torn),
+    /// Not all of it was where it was expected. Now it will be.
+    Missed,
+    /// There is no such thread any more.
+    Gone,
+}
+
+impl Watch {
+    /// Nothing is known of it yet.
+    pub fn new(state: State, interpreter: Addr, frames: &Frames) -> Watch {
+        Watch {
+            state,
+            gone: false,
+            in_exception: None,
+            interpreter,
+            cframe: Addr::NULL,
+            frames: Extents::new(frames.slack()),
+            witnesses: Extents::new(0),
+            hearing: 0,
+            ends: Ends::default(),
+            asked: Asked::default(),
+            chain: Vec::new(),
+            stands: 0,
+            unmoved: Unmoved::default(),
+            fresh: Vec::new(),
+            again: Vec::new(),
+            last: Vec::new(),
+            last_epoch: None,
+        }
+    }
+
+    /// Whether it watches the thread with this state of the interpreter at `interpreter`.
+    pub fn is(&self, state: &State, interpreter: Addr) -> bool {
+        !self.gone && self.interpreter == interpreter && self.state.is(state)
+    }
+
+    /// Forgets stacks and functions, whose numbers hold no longer.
+    pub fn forget(&mut self) {
+        self.last.clear();
+        self.last_epoch = None;
+    }
+
+    /// The Python frames that were read last, innermost first, and their code objects. What each is follows where it still
+    /// is what was read.
+    pub fn places<'a>(
+        &'a self,
+        memory: &'a dyn Memory,
+        frames: &'a Frames,
+        codes: &'a Codes,
+    ) -> impl Iterator<Item = (Option<Frame>, Addr, Addr)> + 'a {
+        let python = self.chain.iter().filter(|link| link.header.kind == Kind::Python);
+        python.map(move |Link { at, header, .. }| {
+            let mut room = Room::default();
+            let still = Struct::read(memory, *at, frames.span, &mut room).map(|copy| frames.header(copy));
+            let known = codes.last_at(header.code).filter(|_| still == Ok(*header));
+            let frame = known.zip(frames.offset(memory, header).ok());
+            let frame = frame.map(|(code, offset)| Frame { code, offset });
+            (frame, *at, header.code)
+        })
+    }
+
+    /// How many Python frames of the chain that was read last stand from the one at `at` down to the base, it among them.
+    pub fn depth(&self, at: Addr) -> Option<usize> {
+        let place = self.chain.iter().position(|link| link.at == at)?;
+        Some(self.chain.get(place..)?.iter().filter(|link| link.header.kind == Kind::Python).count())
+    }
+
+    /// Looks for the calls of the stack that was read last of which it is not known that they happen.
+    pub fn prove(&self, stack: StackNumber, plan: &mut Plan, means: &mut Means<'_>, stacks: &mut Stacks) {
+        let top = means.frames.top;
+        let (newest, within) = (top.newest().of(self.state.at), top.within(self.cframe));
+        Proof { chain: &self.chain, newest, within }.find(stack, plan, means, stacks);
+    }
+
+    /// Plans what is to be read of it.
+    pub fn ask(&mut self, plan: &mut Plan, threads: &Threads, frames: &Frames, exceptions: &Exceptions) {
+        let Watch { state, frames: extents, witnesses, hearing, asked, cframe, .. } = self;
+        let (top, within) = (frames.top.newest(), frames.top.within(*cframe));
+        let span = threads.span().max(top.offset() as usize + Addr::SIZE).max(exceptions.span());
+        extents.tend();
+        asked.heard = *hearing > 0;
+        if asked.heard {
+            witnesses.tend();
+        }
+        let apart = frames.are_apart();
+        let mut newest = |plan: &mut Plan| {
+            (asked.within, asked.state) =
+                (within.map(|at| plan.add(at, Addr::SIZE)), plan.add(state.at, span));
+        };
+        let way = if apart { Way::Outward } else { Way::Inward };
+        if apart {
+            newest(plan);
+        }
+        extents.plan_twice(plan, frames.span, way, &mut asked.frames, |plan| {
+            if asked.heard {
+                witnesses.plan(plan, &mut asked.witnesses);
+            }
+            if !apart {
+                newest(plan);
+            }
+        });
+        asked.last = apart.then(|| plan.add(top.of(state.at), Addr::SIZE));
+    }
+
+    /// Says what is true of what was read, and learns from it. `epochs` are the interpreter's count of code objects before
+    /// and after, where it has one. Also tells which frame was the innermost.
+    pub fn hear(
+        &mut self,
+        plan: &Plan,
+        epochs: Option<[Epoch; 2]>,
+        means: &mut Means<'_>,
+        stacks: &mut Stacks,
+    ) -> Heard {
+        means.codes.turn();
+        self.hearing = self.hearing.saturating_sub(1);
+        let (top, still) = match self.top(plan, means) {
+            Ok(top) => top,
+            Err(verdict) => return (None, verdict),
+        };
+        let verdict = match self.follow(plan, top, means) {
+            Ok(torn) => {
+                let moved = self.chain.len() - self.stands;
+                let held = still == Some(top) && self.chain.iter().take(moved).all(|link| link.agreed);
+                if !held {
+                    self.agree(plan, still, means.frames);
+                }
+                match torn {
+                    // Frames that lie apart are compared one by one in any case.
+                    None if !means.frames.are_apart() => {
+                        self.unmoved.keep(plan, &self.frames, &self.asked.frames[0]);
+                    }
+                    _ => self.unmoved.forget(),
+                }
+                self.judge(plan, (held, torn), epochs, means, stacks)
+            }
+            Err(missed) => {
+                self.unmoved.forget();
+                self.seek(missed, plan, means);
+                Verdict::Missed
+            }
+        };
+        (Some(top), verdict)
+    }
+
+    /// The innermost frame, and the one that was it when the second copy was read.
+    fn top(&mut self, plan: &Plan, means: &Means<'_>) -> Result<(Addr, Option<Addr>), Verdict> {
+        let copy = plan.get(self.asked.state).map(Struct::over).ok_or(Verdict::Gone)?;
+        let state = means.threads.state(self.state.at, self.interpreter, copy).ok_or(Verdict::Gone)?;
+        if !state.is(&self.state) {
+            return Err(Verdict::Gone);
+        }
+        self.state = state;
+        self.in_exception = means.exceptions.told(state.at, copy);
+        let first = copy.get(means.frames.top.newest());
+        let Some(within) = self.asked.within else {
+            return Ok((first, self.asked.last.map_or(Some(first), |last| plan.word(last))));
+        };
+        if first != self.cframe {
+            self.cframe = first;
+            return Err(Verdict::Missed);
+        }
+        let within = plan.word(within).ok_or(Verdict::Broken(StackNumber::default(), Torn::Unreadable))?;
+        Ok((within, Some(within)))
+    }
+
+    /// Follows the chain from `top` through the first copy, and marks where the second one agrees. Tells why it does not
+    /// reach a base, if it does not; fails with the address of a frame that was not read.
+    fn follow(&mut self, plan: &Plan, top: Addr, means: &mut Means<'_>) -> Result<Option<Torn>, Addr> {
+        let stands = self.unmoved.links(plan, &self.frames, &self.asked.frames, &self.chain);
+        self.chain.drain(..self.chain.len() - stands);
+        self.fresh.clear();
+        let end = self.follow_to(plan, top, means);
+        let joins = if let Ok(End::Joins(place)) = end { place } else { self.chain.len() };
+        self.stands = self.chain.len() - joins;
+        self.frames.meet(self.chain.iter().skip(joins).map(|link| link.place));
+        self.chain.splice(..joins, self.fresh.drain(..));
+        end.map(|end| if let End::Torn(torn) = end { Some(torn) } else { None })
+    }
+
+    /// The same, as far as to what stands as it stood.
+    fn follow_to(&mut self, plan: &Plan, top: Addr, means: &mut Means<'_>) -> Result<End, Addr> {
+        let Watch { frames: extents, chain, fresh, asked, .. } = self;
+        let (mut next, mut python, mut milestone) = (top, 0, top);
+        while !next.is_null() {
+            // A call or a return leads to the innermost link of it; a stack that only became shorter, to any.
+            let candidates = if fresh.is_empty() { chain.len() } else { chain.len().min(1) };
+            let joins = chain.iter().take(candidates).position(|link| link.at == next);
+            if let Some(place) = joins.filter(|_| chain.len() + fresh.len() <= MAX_FRAMES) {
+                return Ok(End::Joins(place));
+            }
+            if python >= MAX_FRAMES || fresh.len() >= MAX_LINKS || means.step(1).is_none() {
+                return Ok(End::Torn(Torn::TooDeep));
+            }
+            let place = extents.find(next, means.frames.span).ok_or(next)?;
+            let [one, two] = &asked.frames;
+            let (first, second) = (one.get(plan, place).ok_or(next)?, two.get(plan, place).ok_or(next)?);
+            let header = means.frames.header(Struct::over(first));
+            let agreed = first == second || {
+                let again = means.frames.header(Struct::over(second));
+                if fresh.is_empty() { header.is_as(&again) } else { header == again }
+            };
+            if header.kind == Kind::Dead {
+                return Ok(End::Torn(Torn::Garbage));
+            }
+            python += usize::from(header.kind == Kind::Python);
+            fresh.push(Link { at: next, header, place, agreed });
+            next = header.back;
+            if next == milestone {
+                return Ok(End::Torn(Torn::Cycle));
+            }
+            if fresh.len().is_power_of_two() {
+                milestone = next;
+            }
+        }
+        Ok(End::Base)
+    }
+
+    /// Marks the part from the base up that is the same in the chain that was followed and in the one that leads from
+    /// `top` through the second copy: all others may not have been called yet, or been let go already.
+    fn agree(&mut self, plan: &Plan, top: Option<Addr>, frames: &Frames) {
+        let mut again = std::mem::take(&mut self.again);
+        again.clear();
+        let mut next = top.unwrap_or_default();
+        while !next.is_null() && again.len() < MAX_LINKS {
+            let place = self.frames.find(next, frames.span);
+            let copy = place.and_then(|place| self.asked.frames[1].get(plan, place));
+            let Some(copy) = copy.map(Struct::over) else { break };
+            let header = frames.header(copy);
+            again.push((next, header));
+            next = header.back;
+        }
+        let mut agreed = next.is_null();
+        let mut others = again.iter().rev();
+        for link in self.chain.iter_mut().rev() {
+            agreed &= others.next() == Some(&(link.at, link.header));
+            link.agreed = agreed;
+        }
+        self.again = again;
+    }
+
+    /// What the chain that was followed is worth.
+    fn judge(
+        &mut self,
+        plan: &Plan,
+        (held, torn): (bool, Option<Torn>),
+        epochs: Option<[Epoch; 2]>,
+        means: &mut Means<'_>,
+        stacks: &mut Stacks,
+    ) -> Verdict {
+        let Named { seen, agreed, torn: unnamed } =
+            match self.name(plan, torn.is_none(), epochs, means, stacks) {
+                Some(named) => named,
+                None => {
+                    self.hearing = HEARING;
+                    return Verdict::Missed;
+                }
+            };
+        match torn.or(unnamed) {
+            // A frame that was let go is in no stack that holds still.
+            Some(torn) if held && torn != Torn::Garbage => return Verdict::Broken(seen, torn),
+            Some(_) => return Verdict::Changed { seen: None, agreed },
+            None => {}
+        }
+        let mut outer = self.chain.iter().rev();
+        let Some(base) = outer.next().map(|link| link.header.kind) else {
+            return if held { Verdict::Whole(seen) } else { Verdict::Changed { seen: None, agreed } };
+        };
+        let python = self.chain.iter().rev().find(|link| link.header.kind == Kind::Python);
+        let end = (base, python.map_or(Addr::NULL, |link| link.header.code));
+        if means.codes.rests(end.1) {
+            return if held {
+                Verdict::Ends(seen)
+            } else {
+                Verdict::Changed { seen: None, agreed: StackNumber::default() }
+            };
+        }
+        // Of one that moved, the base may have held still all the same.
+        let still = held || self.chain.last().is_some_and(|link| link.agreed);
+        let known = if still { self.ends.count(end) } else { self.ends.knows(end) };
+        match (held, known) {
+            (true, true) => Verdict::Whole(seen),
+            (true, false) => Verdict::Ends(seen),
+            (false, true) => Verdict::Changed { seen: Some(seen), agreed },
+            (false, false) => Verdict::Changed { seen: None, agreed: StackNumber::default() },
+        }
+    }
+
+    /// Names the functions of the chain, from the base up; `None` where one has to be heard first.
+    fn name(
+        &mut self,
+        plan: &Plan,
+        to_base: bool,
+        epochs: Option<[Epoch; 2]>,
+        means: &mut Means<'_>,
+        stacks: &mut Stacks,
+    ) -> Option<Named> {
+        let after = epochs.map(|[_, after]| after);
+        let steady = epochs.filter(|[before, after]| before == after).map(|[_, after]| after);
+        let Watch { chain, stands, witnesses, asked, last, last_epoch, .. } = self;
+        let mut same = after.is_some() && *last_epoch == after && to_base;
+        let (mut seen, mut agreed, mut agreeing, mut torn) =
+            (StackNumber::default(), StackNumber::default(), to_base, None);
+        if !same {
+            last.clear();
+        }
+        // What stands as it stood is called what it was called.
+        let is_python = |link: &&Link| link.header.kind == Kind::Python;
+        let mut old = chain.iter().rev().take(*stands).filter(is_python).count();
+        let named = old.checked_sub(1).and_then(|place| last.get(place));
+        let skipped = match named {
+            Some((_, number)) => {
+                (seen, agreed) = (*number, *number);
+                *stands
+            }
+            None => {
+                old = 0;
+                0
+            }
+        };
+        let mut unheard = false;
+        let moved = chain.iter().rev().skip(skipped);
+        for link in moved.filter(|link| link.header.kind == Kind::Python || !link.agreed) {
+            agreeing &= link.agreed;
+            if link.header.kind != Kind::Python {
+                continue;
+            }
+            let known = same.then(|| last.get(old)).flatten().filter(|(header, _)| *header == link.header);
+            if let Some((_, number)) = known {
+                seen = *number;
+                old += 1;
+            } else {
+                if same {
+                    last.truncate(old);
+                    same = false;
+                }
+                let copy = asked.heard.then_some(&asked.witnesses);
+                match frame(&link.header, (plan, &mut *witnesses, copy), after, steady, means) {
+                    Ok(Some(frame)) => seen = stacks.on(seen, frame),
+                    Ok(None) => unheard = true,
+                    Err(why) => {
+                        torn = Some(why);
+                        seen = StackNumber::default();
+                        agreeing = false;
+                    }
+                }
+                last.push((link.header, seen));
+            }
+            if agreeing {
+                agreed = seen;
+            }
+        }
+        if unheard || torn.is_some() || !to_base {
+            last.clear();
+        } else {
+            last.truncate(if same { old } else { last.len() });
+        }
+        *last_epoch = steady;
+        (!unheard).then_some(Named { seen, agreed, torn })
+    }
+
+    /// Takes frames that were not read into those that are, from `at` on until the chain leads to one that was, or ends.
+    fn seek(&mut self, at: Addr, plan: &Plan, means: &mut Means<'_>) {
+        for copy in &self.asked.frames {
+            self.frames.lose(plan, copy);
+        }
+        let (mut next, mut number) = (at, 0);
+        let span = means.frames.span;
+        while !next.is_null() && number < MAX_LINKS && self.frames.find(next, span).is_none() {
+            if means.step(SEEK).is_none() {
+                return;
+            }
+            let mut room = Room::default();
+            let Ok(copy) = Struct::read(means.memory, next, span, &mut room) else { return };
+            let header = means.frames.header(copy);
+            if header.kind == Kind::Dead {
+                return;
+            }
+            means.frames.learn(means.memory, next);
+            self.frames.cover(next, span);
+            next = header.back;
+            number += 1;
+        }
+    }
+}
+
+/// Where following a chain ended.
+#[derive(Debug, Clone, Copy)]
+enum End {
+    /// At its base.
+    Base,
+    /// At this link of what stands as it stood.
+    Joins(usize),
+    /// Before, for this reason.
+    Torn(Torn),
+}
+
+/// What a chain is called.
+struct Named {
+    /// All of it, or what is inside of a frame that has no name.
+    seen: StackNumber,
+    /// What both copies agree on, from the base up.
+    agreed: StackNumber,
+    torn: Option<Torn>,
+}
+
+/// The place in a function that a frame stands at; `None` where the function has to be heard first, and will be.
+fn frame(
+    header: &Header,
+    read: (&Plan, &mut Extents, Option<&Copy>),
+    after: Option<Epoch>,
+    steady: Option<Epoch>,
+    means: &mut Means<'_>,
+) -> Result<Option<Frame>, Torn> {
+    let (plan, witnesses, copy) = read;
+    let known = match means.codes.known(header.code, after) {
+        Known::Unsure(id) => {
+            match copy.map(|copy| means.codes.hear(header.code, (plan, &mut *witnesses, copy), steady)) {
+                Some(Some(true)) => Some(id),
+                Some(Some(false)) => {
+                    means.codes.learn(means.memory, header.code)?;
+                    None
+                }
+                Some(None) | None => None,
+            }
+        }
+        Known::Sure(id) => Some(id),
+        Known::Not if header.code.is_null() => return Err(Torn::Garbage),
+        Known::Not => {
+            means.codes.learn(means.memory, header.code)?;
+            None
+        }
+    };
+    let Some(code) = known else {
+        means.codes.cover(header.code, witnesses);
+        return Ok(None);
+    };
+    let offset = means.frames.offset(means.memory, header)?;
+    let holds = means.codes.get(code).is_some_and(|code| code.holds(offset));
+    if holds { Ok(Some(Frame { code, offset })) } else { Err(Torn::Garbage) }
+}

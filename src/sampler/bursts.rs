@@ -1,0 +1,141 @@
+//! Bursts: how much memory was handed out in a moment at whose both ends a thread had the same stack.
+//!
+//! Design constraints: what memory grew by between two samples belongs to all that ran in between, and most of that is in neither
+//! stack. In a burst little else can have run. So bursts say how much each stack has its share in, and the headers of all pools, which are
+//! read once a second, how much there is to be shared.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::intern::Interner;
+use super::places::Places;
+use super::tracks::Tracks;
+use crate::model::allocation::{Allocation, Evidence};
+use crate::model::{At, Event, Nanos, Quality};
+use crate::python::heap::Heap;
+use crate::python::meter::{Glance, Grown, Meter};
+use crate::python::{CodeId, Python, ThreadLook};
+use crate::target::{Located, Process, Thread};
+
+/// A burst lasts until the process has run for so long, by its clock on a processor: it may have to wait for one.
+const LENGTH: Duration = Duration::from_micros(100);
+/// How often that is asked.
+const STEP: Duration = Duration::from_micros(50);
+/// One in which it has not run for so long, or in which it has run for longer than it should have, says nothing.
+const PATIENCE: Duration = Duration::from_millis(4);
+const LONGEST: Duration = Duration::from_micros(500);
+/// How far apart bursts begin at least.
+const EVERY: Nanos = Nanos(2_000_000);
+/// After so long an allocator is looked for again that was not found.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Who takes bursts of a process.
+#[derive(Debug)]
+pub struct Bursts {
+    located: Located,
+    meter: Option<Meter>,
+    looked: Option<Instant>,
+    last: Option<At>,
+    rows: Vec<Allocation>,
+}
+
+/// Who names what a burst saw.
+pub(super) struct Names<'a> {
+    pub(super) tracks: &'a mut Tracks,
+    pub(super) places: &'a mut Places,
+    pub(super) interner: &'a mut Interner,
+    pub(super) events: &'a mut Vec<Event>,
+}
+
+/// A thread at one end of a burst.
+struct End {
+    /// Which thread it is.
+    thread: (i64, u64),
+    /// The functions of its stack, innermost first; none where a part of the stack is missing.
+    functions: Vec<CodeId>,
+}
+
+impl Bursts {
+    /// Those of a process.
+    pub fn new(located: Located) -> Bursts {
+        Bursts { located, meter: None, looked: None, last: None, rows: Vec::new() }
+    }
+
+    /// What was seen since this was last asked.
+    pub(super) fn take(&mut self) -> Option<Event> {
+        (!self.rows.is_empty()).then(|| Event::Allocations(std::mem::take(&mut self.rows)))
+    }
+
+    /// Why there are none.
+    pub(super) fn missing(&self) -> Option<&'static str> {
+        self.meter
+            .is_none()
+            .then_some("memory is put down to no stack: nothing shows how much the allocator hands out")
+    }
+
+    /// Takes a burst that begins with what was looked at just now, if it is time for one.
+    pub(super) fn burst(
+        &mut self,
+        process: &Process,
+        python: &mut Python,
+        tasks: &[Thread],
+        at: At,
+        names: Names<'_>,
+    ) {
+        if self.last.is_some_and(|last| at.since(last) < EVERY) {
+            return;
+        }
+        self.last = Some(at);
+        let Some(meter) = self.meter(process, python) else { return };
+        let memory = process.memory();
+        let began = Instant::now();
+        let Some(start) = process.cpu_time() else { return };
+        let ran = || process.cpu_time().map_or(LONGEST, |now| now.saturating_sub(start));
+        let Some(before) = meter.glance(memory, &Glance::default()) else { return };
+        let Names { tracks, places, interner, events } = names;
+        let holder =
+            |python: &Python| python.seen.threads.iter().position(|thread| thread.holds_gil == Some(true));
+        let Some(thread) = holder(python).and_then(|place| python.seen.threads.get(place)) else { return };
+        let first = End::of(thread, python);
+        let track = tracks.id(thread, interner, events);
+        let stack = places.stack(thread.stack, python, interner, events);
+        while ran() < LENGTH {
+            if began.elapsed() > PATIENCE {
+                return;
+            }
+            thread::sleep(STEP);
+        }
+        let after = meter.glance(memory, &before);
+        let span = ran();
+        python.look(memory, tasks);
+        let last = holder(python)
+            .and_then(|place| python.seen.threads.get(place))
+            .map(|thread| End::of(thread, python));
+        let last = last.filter(|last| last.thread == first.thread);
+        let Some(after) = after.filter(|_| span < LONGEST) else { return };
+        let span = Nanos(span.as_nanos() as u64);
+        let stood = !first.functions.is_empty() && last.is_some_and(|last| last.functions == first.functions);
+        let evidence = if stood { Evidence::Burst(span) } else { Evidence::Moved(span) };
+        let Grown { bytes, blocks } = meter.grown(&before, &after);
+        self.rows.push(Allocation { at, track, stack, bytes, blocks, evidence });
+    }
+
+    /// What shows how much the allocator hands out, once that is found.
+    fn meter(&mut self, process: &Process, python: &Python) -> Option<Meter> {
+        if self.meter.is_none() && self.looked.is_none_or(|looked| looked.elapsed() >= AGAIN) {
+            self.looked = Some(Instant::now());
+            let heap = Heap::open(process.memory(), process, &self.located, python).ok();
+            self.meter = heap.and_then(|heap| heap.meter(process.memory(), &self.located.chosen.layout));
+        }
+        self.meter
+    }
+}
+
+impl End {
+    fn of(thread: &ThreadLook, python: &Python) -> End {
+        let whole = !matches!(thread.quality, Quality::BaseMissing(_) | Quality::TopMissing(_));
+        let frames = python.stacks.frames(thread.stack).filter(|_| whole);
+        let functions = frames.map(|frame| frame.code).collect();
+        End { thread: (thread.interpreter, thread.thread), functions }
+    }
+}

@@ -1,0 +1,347 @@
+//! What a look reads: one call for everything where nothing surprises it, and what it takes where something does.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails"
+)]
+
+mod taped;
+
+use std::cell::{Cell, RefCell};
+
+use pitviper::layout::{Catalogue, Layout};
+use pitviper::memory::{Addr, Fault, Memory, Piece, Tape};
+use pitviper::model::{Quality, Torn};
+use pitviper::python::Python;
+use pitviper::target::{Located, Root, Thread};
+use taped::{ThreadLabel, seen, tapes};
+
+/// Threads are listed anew after a while, so a look that does so is not counted; this many are tried.
+const LOOKS: usize = 50;
+/// Versions of each style: frames that are objects, and frames of the interpreter's own over a `_PyCFrame` and without.
+const STYLES: [&str; 4] = ["3.8", "3.10", "3.11", "3.13"];
+
+/// A tape that counts how it is read, and can be written to as if the program ran.
+struct Counted {
+    tape: RefCell<Tape>,
+    calls: Cell<usize>,
+    /// A word that is another one at every second look at it, in all calls that do not read the thread state there too.
+    restless: Cell<Option<(Addr, Addr)>>,
+}
+
+impl Counted {
+    fn new(tape: Tape) -> Counted {
+        Counted { tape: RefCell::new(tape), calls: Cell::new(0), restless: Cell::new(None) }
+    }
+
+    /// Changes every second copy of the restless word.
+    fn disturb(&self, pieces: &[Piece], buf: &mut [u8]) {
+        let Some((word, state)) = self.restless.get() else { return };
+        let holds = |piece: &Piece, at: Addr| (piece.addr.0..piece.addr.0 + piece.len as u64).contains(&at.0);
+        if pieces.iter().any(|piece| holds(piece, state)) {
+            return;
+        }
+        let (mut from, mut copies) = (0, 0);
+        for piece in pieces {
+            if holds(piece, word) {
+                copies += 1;
+                buf[from + (word.0 - piece.addr.0) as usize] ^= (copies % 2) * 2;
+            }
+            from += piece.len;
+        }
+    }
+}
+
+impl Memory for Counted {
+    fn read(&self, addr: Addr, buf: &mut [u8]) -> Result<(), Fault> {
+        self.calls.set(self.calls.get() + 1);
+        self.tape.borrow().read(addr, buf)
+    }
+
+    fn gather(&self, pieces: &mut [Piece], buf: &mut [u8]) {
+        self.calls.set(self.calls.get() + 1);
+        self.tape.borrow().gather(pieces, buf);
+        self.disturb(pieces, buf);
+    }
+}
+
+/// A tape with whole pages, as a process has: what nobody read when it was recorded is zero.
+fn pages(tape: &Tape) -> Tape {
+    const PAGE: u64 = 4096;
+    let mut whole = Tape::default();
+    for (addr, bytes) in tape.pieces() {
+        let start = addr.0 / PAGE * PAGE;
+        let end = (addr.0 + bytes.len() as u64).next_multiple_of(PAGE);
+        whole.put(Addr(start), &vec![0; (end - start) as usize]);
+    }
+    tape.pieces().for_each(|(addr, bytes)| whole.put(addr, bytes));
+    whole
+}
+
+/// A recorded program under observation.
+struct Played {
+    name: String,
+    memory: Counted,
+    located: Located,
+    tasks: Vec<Thread>,
+    python: Python,
+    /// What is to be seen as long as nothing is changed.
+    expected: Vec<ThreadLabel>,
+}
+
+impl Played {
+    fn all() -> Vec<Played> {
+        let catalogue = Catalogue::load(None).expect("the layouts read");
+        let play = |(name, label, tape): (String, taped::Label, Tape)| {
+            let located = label.located(&catalogue);
+            let python = Python::open(&located).expect("its layout has all");
+            let memory = Counted::new(pages(&tape));
+            let mut played =
+                Played { name, memory, tasks: label.tasks(), located, python, expected: label.threads };
+            played.look();
+            played
+        };
+        tapes().into_iter().map(play).collect()
+    }
+
+    fn styles() -> Vec<Played> {
+        Played::all().into_iter().filter(|played| STYLES.contains(&played.name.as_str())).collect()
+    }
+
+    fn look(&mut self) {
+        self.python.look(&self.memory, &self.tasks);
+    }
+
+    /// The fewest calls that a look makes.
+    fn calls(&mut self) -> usize {
+        let count = |_| {
+            self.memory.calls.set(0);
+            self.python.look(&self.memory, &self.tasks);
+            self.memory.calls.get()
+        };
+        (0..LOOKS).map(count).min().expect("some")
+    }
+
+    fn layout(&self) -> &Layout {
+        &self.located.chosen.layout
+    }
+
+    fn key(&self, section: &str, key: &str) -> u64 {
+        self.layout().key(section, key).unwrap_or_else(|| panic!("{section}.{key}")) as u64
+    }
+
+    fn word(&self, at: u64) -> u64 {
+        (&self.memory as &dyn Memory).get(Addr(at)).expect("it is on the tape")
+    }
+
+    fn put(&self, at: u64, word: u64) {
+        self.memory.tape.borrow_mut().put(Addr(at), &word.to_le_bytes());
+    }
+
+    fn interpreter(&self) -> u64 {
+        self.word(self.python.seen.threads[0].state.0 + self.key("thread", "interp"))
+    }
+
+    /// Lets the GIL go from thread to thread, as it does when they run.
+    fn run(&self) {
+        let (Root::Runtime(Addr(root)) | Root::InterpHead(Addr(root))) = self.located.root;
+        let gil = match self.layout().fact::<String>("gil.where").expect("a fact").as_str() {
+            "runtime" => root + self.key("runtime", "gil"),
+            _ => self.word(self.interpreter() + self.key("interp", "gil_ptr")),
+        };
+        let switches = gil + self.key("gil", "switch_number");
+        self.put(switches, self.word(switches) + 2);
+    }
+
+    /// Where the thread of this name says which frame is its innermost.
+    fn top(&self, name: &str) -> u64 {
+        let thread = self.python.seen.threads.iter().find(|thread| thread.name.as_deref() == Some(name));
+        let state = thread.expect("there is such a thread").state.0;
+        match self.layout().fact::<String>("frame.newest").expect("a fact").as_str() {
+            "frame" => state + self.key("thread", "frame"),
+            "cframe" => self.word(state + self.key("thread", "cframe")) + self.key("cframe", "current_frame"),
+            _ => state + self.key("thread", "current_frame"),
+        }
+    }
+
+    /// The caller's address in a frame.
+    fn back(&self, frame: u64) -> u64 {
+        let objects = self.layout().fact::<String>("frame.style").expect("a style") == "object";
+        frame + if objects { self.key("frame", "back") } else { self.key("iframe", "previous") }
+    }
+
+    #[track_caller]
+    fn check(&self, expected: &[ThreadLabel]) {
+        for (seen, expected) in seen(&self.python).iter().zip(expected) {
+            assert_eq!(seen, expected, "{}", self.name);
+        }
+        assert_eq!(self.python.seen.threads.len(), expected.len(), "{}", self.name);
+        let quality: Vec<_> = self.python.seen.threads.iter().map(|thread| thread.quality).collect();
+        assert!(quality.iter().all(|quality| !quality.is_partial()), "{}: {quality:?}", self.name);
+    }
+}
+
+#[test]
+fn what_stands_where_it_stood_takes_one_call_for_all_threads() {
+    for mut played in Played::all() {
+        assert_eq!(played.calls(), 1, "{}", played.name);
+        let expected = std::mem::take(&mut played.expected);
+        played.check(&expected);
+    }
+}
+
+#[test]
+fn a_function_that_returns_and_is_called_again_costs_no_more() {
+    for mut played in Played::styles() {
+        let (top, mut expected) = (played.top("methods"), std::mem::take(&mut played.expected));
+        let frame = played.word(top);
+        let place = expected.iter().position(|thread| thread.name.as_deref() == Some("methods")).unwrap();
+        played.put(top, played.word(played.back(frame)));
+        let inner = expected[place].frames.remove(0);
+        played.run();
+        assert_eq!(played.calls(), 1, "{}", played.name);
+        played.check(&expected);
+        played.put(top, frame);
+        expected[place].frames.insert(0, inner);
+        played.run();
+        assert_eq!(played.calls(), 1, "{}", played.name);
+        played.check(&expected);
+    }
+}
+
+#[test]
+fn a_frame_where_none_was_is_found_and_then_expected() {
+    for mut played in Played::styles() {
+        let (one, other) = (played.top("methods"), played.top("generators"));
+        let mut expected = std::mem::take(&mut played.expected);
+        let place =
+            |name: &str| expected.iter().position(|thread| thread.name.as_deref() == Some(name)).unwrap();
+        let (to, from) = (place("methods"), place("generators"));
+        // One thread is where only the other one has been.
+        played.put(one, played.word(other));
+        expected[to].frames = expected[from].frames.clone();
+        played.run();
+        played.memory.calls.set(0);
+        played.look();
+        played.check(&expected);
+        assert!(played.memory.calls.get() > 1, "{}", played.name);
+        assert_eq!(played.calls(), 1, "{}", played.name);
+    }
+}
+
+#[test]
+fn threads_that_end_and_begin_are_seen_to() {
+    for mut played in Played::styles() {
+        let mut expected = std::mem::take(&mut played.expected);
+        let next = played.key("thread", "next");
+        // The list begins with the newest; they are told oldest first.
+        let states: Vec<u64> = played.python.seen.threads.iter().map(|thread| thread.state.0).collect();
+        let [.., gone, newest] = states[..] else { panic!("there are many") };
+        let interp = played.word(newest + played.key("thread", "interp"));
+        let after = played.word(gone + next);
+        played.put(newest + next, after);
+        // Whoever unlinks a state lets go of it.
+        played.put(gone + played.key("thread", "interp"), 0);
+        let thread = expected.remove(states.len() - 2);
+        played.run();
+        played.look();
+        played.check(&expected);
+        played.put(gone + played.key("thread", "interp"), interp);
+        played.put(newest + next, gone);
+        expected.insert(states.len() - 2, thread);
+        // Nobody announces a thread: it is met when all are listed anew.
+        while played.python.seen.threads.len() < states.len() {
+            played.look();
+        }
+        played.check(&expected);
+    }
+}
+
+#[test]
+fn another_function_at_the_same_address_has_its_own_name() {
+    for mut played in Played::styles() {
+        let mut expected = std::mem::take(&mut played.expected);
+        let objects = played.layout().fact::<String>("frame.style").expect("a style") == "object";
+        let section = if objects { "frame" } else { "iframe" };
+        let frame = played.word(played.top("methods"));
+        let mask = played.layout().fact::<u64>("code.tag_mask").expect("a mask");
+        let code = |frame: u64| played.word(frame + played.key(section, "code")) & !mask;
+        let (inner, outer) = (code(frame), code(played.word(played.back(frame))));
+        let mut keys = vec!["name"];
+        keys.extend(played.layout().key("code", "qualname").map(|_| "qualname"));
+        for key in keys {
+            played.put(inner + played.key("code", key), played.word(outer + played.key("code", key)));
+        }
+        if let Some(version) = played.layout().key("code", "version") {
+            let at = inner + version as u64;
+            played.put(at, played.word(at) + 1_000_000);
+        }
+        if played.layout().fact::<bool>("code.counted").expect("a fact") {
+            let count = played.interpreter() + played.key("interp", "func_state_next_version");
+            played.put(count, played.word(count) + 1);
+        }
+        // All threads are parked in the same function.
+        let renamed = |thread: &ThreadLabel| {
+            let from = thread.frames[0].split(' ').next().expect("a name").to_owned();
+            thread
+                .frames
+                .iter()
+                .map(|line| line.replacen(&format!("{from} ("), "NEW (", 1))
+                .collect::<Vec<_>>()
+        };
+        let methods = expected.iter().find(|thread| thread.name.as_deref() == Some("methods")).unwrap();
+        let (park, new) = (
+            methods.frames[0].split(' ').next().unwrap().to_owned(),
+            methods.frames[1].split(' ').next().unwrap().to_owned(),
+        );
+        for thread in &mut expected {
+            if thread.frames[0].starts_with(&format!("{park} (")) {
+                thread.frames = renamed(thread);
+                thread.frames[0] = thread.frames[0].replacen("NEW", &new, 1);
+            }
+        }
+        played.run();
+        played.look();
+        played.check(&expected);
+        assert_eq!(played.calls(), 1, "{}", played.name);
+    }
+}
+
+/// Two copies of a whole stack may agree by accident, again and again; the copies that a call is looked for by do not.
+#[test]
+fn a_call_that_is_not_there_when_it_is_looked_for_is_not_told() {
+    for mut played in Played::styles() {
+        let place =
+            played.expected.iter().position(|thread| thread.name.as_deref() == Some("methods")).unwrap();
+        let objects = played.layout().fact::<String>("frame.style").expect("a style") == "object";
+        let caller = played.word(played.back(played.word(played.top("methods"))));
+        let word =
+            caller + if objects { played.key("frame", "lasti") } else { played.key("iframe", "instr") };
+        let state = played.python.seen.threads[place].state;
+        played.python = Python::open(&played.located).expect("its layout has all");
+        played.memory.restless.set(Some((Addr(word), state)));
+        for _ in 0..3 {
+            played.look();
+            played.run();
+            let quality = played.python.seen.threads[place].quality;
+            assert_eq!(quality, Quality::TopMissing(Torn::Changed), "{}", played.name);
+            assert_eq!(
+                seen(&played.python)[place].frames,
+                played.expected[place].frames[1..],
+                "{}",
+                played.name
+            );
+        }
+        played.memory.restless.set(None);
+        // What was looked for in vain so often takes a while to be believed.
+        let mut looks = 0;
+        while played.python.seen.threads[place].quality.is_partial() && looks < 100 {
+            played.run();
+            played.look();
+            looks += 1;
+        }
+        let expected = std::mem::take(&mut played.expected);
+        played.check(&expected);
+    }
+}
