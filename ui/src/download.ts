@@ -71,7 +71,8 @@ export function csv(tree: Tree): string {
 function save(name: string, type: string, text: string): void {
     const link = h('a', { download: name, href: URL.createObjectURL(new Blob([text], { type })) });
     link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    // A browser that asks where to, or is busy, begins to read later.
+    setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 export function downloads(state: State): HTMLElement {

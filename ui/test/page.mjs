@@ -30,8 +30,12 @@ class Look {
     }
 
     async folded() {
-        const [download] = await Promise.all([this.page.waitForEvent('download'), this.page.click('#save-folded')]);
-        return sorted(readFileSync(await download.path(), 'utf8'));
+        return sorted(readFileSync(await (await this.saved('#save-folded')).path(), 'utf8'));
+    }
+
+    async saved(button) {
+        const [download] = await Promise.all([this.page.waitForEvent('download'), this.click(button)]);
+        return download;
     }
 
     sum() {
@@ -45,6 +49,30 @@ class Look {
     /** What is made when nothing has changed for a moment says so until it is there. */
     settled() {
         return this.page.waitForFunction(() => !document.querySelector('[aria-busy]'));
+    }
+
+    /** Clicks on what stays where it is: a panel that is filled between press and release moves it away, and nothing is clicked. */
+    async click(selector) {
+        await this.settled();
+        await this.page.click(selector);
+    }
+
+    async tick(selector, on) {
+        await this.settled();
+        await this.page.setChecked(selector, on);
+    }
+
+    /** Opens what is closed, by keyboard: what one of them is filled with moves the next one away. */
+    async unfold(selector) {
+        for (const summary of await this.page.$$(`${selector}:not([open]) > summary`)) await summary.press('Enter');
+        await this.settled();
+    }
+
+    /** Where a chart lies when nothing moves it any more. */
+    async place(chart) {
+        await chart.scrollIntoViewIfNeeded();
+        await this.settled();
+        return chart.boundingBox();
     }
 
     async top() {
@@ -99,12 +127,12 @@ async function numbers(look) {
     }
     await page.selectOption('#mode', 'wall');
     if (its.idle !== undefined) {
-        await page.check('#idle');
+        await look.tick('#idle', true);
         look.expect('folded stacks with waiting threads', await look.folded(), sorted(its.idle));
-        await page.check('#roots');
+        await look.tick('#roots', true);
         look.expect('folded stacks with threads as roots', await look.folded(), sorted(its.threads));
-        await page.uncheck('#roots');
-        await page.uncheck('#idle');
+        await look.tick('#roots', false);
+        await look.tick('#idle', false);
     }
     if (its.thread) {
         const [name, alone] = its.thread;
@@ -141,7 +169,7 @@ async function memory(look) {
     await look.settled();
     const number = (value) => value.toLocaleString('en');
     const texts = (table) => page.$$eval(`${table} tbody tr`, (rows) => rows.map((row) => [...row.children].map((cell) => cell.textContent)));
-    for (const summary of await page.$$('#heap details.text > summary')) await summary.click();
+    await look.unfold('#heap details.text');
     const [arenas, classes] = await Promise.all([texts('#heap details.text:nth-of-type(2)'), texts('#heap details.text:nth-of-type(3)')]);
     if (!arenas.length || !arenas.every(([name]) => /^arena 0x[0-9a-f]+, pools? \d+(-\d+)?$/.test(name))) look.wrong.push(`these are no pools: ${arenas.slice(0, 3)}`);
     const { rows, block_sizes: sizes, block_bytes: used } = its.map;
@@ -184,10 +212,10 @@ async function beside(look) {
         return { counted: await rows('#heap-beside'), types: await rows('#census-table') };
     };
     look.expect('beside the baseline', await shown(), its.beside);
-    await page.click('#unpin');
+    await look.click('#unpin');
     const { types, counted } = await shown();
     look.expect('beside nothing', [counted.length, types[0].length], [0, 6]);
-    await page.click('#rebase');
+    await look.click('#rebase');
     look.expect('beside the baseline again', await shown(), its.beside);
 }
 
@@ -215,28 +243,27 @@ async function walk(look) {
     await page.keyboard.press('Escape');
     look.expect('out again by a key', await level(), '0');
     // By pointer: the first box below the root, then the whole again.
-    const box = await flame.boundingBox();
+    const box = await look.place(flame);
     await page.mouse.click(box.x + box.width / 3, box.y + 27);
     look.expect('zoomed in by a click', await level(), '1');
-    await page.click('#zoom-out');
+    await look.click('#zoom-out');
     look.expect('out again by a button', await level(), '0');
     // Search.
     const first = (await look.top())[0][0];
     await page.fill('#search', first.split(' (')[0]);
     await page.waitForFunction(() => document.querySelector('#flame-status').textContent.includes('matches:'));
-    await page.check('#only');
+    await look.tick('#only', true);
     const only = await look.folded();
     if (!only || !only.split('\n').every((line) => line.toLowerCase().includes(first.split(' (')[0].toLowerCase()))) look.wrong.push('only what matches: it does not');
-    await page.uncheck('#only');
+    await look.tick('#only', false);
     await page.fill('#search', '');
     // Inside out, and back.
-    await page.check('#inverted');
+    await look.tick('#inverted', true);
     if (!(Math.abs((await look.sum()) - whole) <= 1)) look.wrong.push('inside out is another sum');
-    await page.uncheck('#inverted');
+    await look.tick('#inverted', false);
     // The brush, by pointer: the middle half.
     const strip = page.locator('#overview-chart');
-    await strip.scrollIntoViewIfNeeded();
-    const place = await strip.boundingBox();
+    const place = await look.place(strip);
     const x = (part) => place.x + 120 + part * (place.width - 128);
     await page.mouse.move(x(0.25), place.y + 20);
     await page.mouse.down();
@@ -244,13 +271,13 @@ async function walk(look) {
     await page.mouse.up();
     const part = await look.sum();
     if (!(part > 0.2 * whole && part < 0.8 * whole)) look.wrong.push(`half of the time is ${part} of ${whole}`);
-    await page.click('#pin');
-    await page.click('#whole');
+    await look.click('#pin');
+    await look.click('#whole');
     if (!(await page.textContent('#against')).startsWith('compared with')) look.wrong.push('nothing is compared');
     await flame.focus();
     await page.keyboard.press('ArrowDown');
     if (!(await look.status('flame')).includes('beside the other')) look.wrong.push('a difference is not read out');
-    await page.click('#unpin');
+    await look.click('#unpin');
     // The brush, by keyboard.
     await strip.focus();
     await page.keyboard.press('ArrowRight');
@@ -262,11 +289,10 @@ async function walk(look) {
     for (const key of ['ArrowRight', 'Enter', 'ArrowRight', 'ArrowRight', 'Enter', 'ArrowRight', 'b', 'ArrowRight', 'b']) await page.keyboard.press(key);
     if (!(await page.textContent('#against')).startsWith('compared with')) look.wrong.push('the heat map compares nothing');
     await page.keyboard.press('Escape');
-    await page.click('#unpin');
+    await look.click('#unpin');
     // The same by pointer: a second drag with shift.
     const heat = page.locator('#heatmap-chart');
-    await heat.scrollIntoViewIfNeeded();
-    const cells = await heat.boundingBox();
+    const cells = await look.place(heat);
     const dragged = async (from, to) => {
         await page.mouse.move(cells.x + 64 + from, cells.y + 20);
         await page.mouse.down();
@@ -280,22 +306,21 @@ async function walk(look) {
     await page.keyboard.up('Shift');
     look.expect('the second drag leaves the first span', await page.textContent('#span'), chosen);
     if (!(await page.textContent('#against')).startsWith('compared with')) look.wrong.push('a drag with shift compares nothing');
-    await page.click('#unpin');
-    await page.click('#whole');
+    await look.click('#unpin');
+    await look.click('#whole');
     // What is pointed at in the map of arenas is read out.
     const arenas = page.locator('#arenas-chart');
-    await arenas.scrollIntoViewIfNeeded();
-    const map = await arenas.boundingBox();
+    const map = await look.place(arenas);
     await page.mouse.move(map.x + map.width / 2, map.y + 6);
     if (!/^arena 0x[0-9a-f]+, pools? \d+.* at /.test(await look.status('arenas'))) look.wrong.push(`what is pointed at is not read out: ${await look.status('arenas')}`);
     // Every chart as a table.
-    for (const summary of await page.$$('details.text:not([open]) > summary')) await summary.click();
+    await look.unfold('details.text');
     for (const panel of ['overview', 'flame', 'heatmap', 'threads', 'gc', 'heap']) {
         const rows = await page.$$eval(`#${panel} details.text tbody tr`, (rows) => rows.length);
         if (!rows) look.wrong.push(`${panel} has no table`);
     }
     for (const [button, ends] of [['#save-speedscope', '.json'], ['#save-csv', '.csv']]) {
-        const [download] = await Promise.all([page.waitForEvent('download'), page.click(button)]);
+        const download = await look.saved(button);
         if (!download.suggestedFilename().endsWith(ends)) look.wrong.push(`${button} saves ${download.suggestedFilename()}`);
     }
 }
@@ -349,8 +374,7 @@ for (const its of cases) {
                 for (const text of its.says ?? []) if (!said.includes(text)) look.wrong.push(`it does not say ${text}`);
             }
             if (its.axe) {
-                for (const details of await page.$$('details:not([open]) > summary')) await details.click();
-                await look.settled();
+                await look.unfold('details');
                 // The rows of a table are alike, and each costs.
                 await page.evaluate(() => document.querySelectorAll('tbody tr:nth-child(n + 6)').forEach((row) => row.remove()));
                 const cdp = await context.newCDPSession(page);
