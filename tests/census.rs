@@ -211,7 +211,7 @@ fn without_pymalloc_objects_are_found_by_what_leads_to_them() {
         std::fs::remove_file(outside).unwrap();
         let truth = ask(&mut target, "again");
         let (types, census) = census(&target);
-        assert_eq!(census["pymalloc"], false, "{}", python.name);
+        assert_eq!(census["arenas"], false, "{}", python.name);
         for (name, truth) in &truth.tracked {
             let seen = number(&types, name, "tracked");
             let sound = truth.saturating_sub(OWN)..=truth + FREED;

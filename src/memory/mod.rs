@@ -2,10 +2,12 @@
 
 pub mod live;
 pub mod moment;
+pub mod sheet;
 pub mod tape;
 
 pub use live::Live;
 pub use moment::Moment;
+pub use sheet::Sheet;
 pub use tape::{Recorder, Tape};
 
 use std::fmt;
@@ -133,17 +135,19 @@ impl dyn Memory + '_ {
         Ok(bytes)
     }
 
-    /// Reads some spans, by address and none over another, into their places of `buf`, which begins at `start`; whether all of
-    /// them arrived. The caller has them within `buf`.
+    /// Reads some spans, by address and none over another, into their places of `buf`, which begins at `start`, and zeros into all
+    /// others; whether all spans arrived. The caller has them within `buf`.
     pub fn spans(&self, start: Addr, buf: &mut [u8], spans: &[Range<u64>]) -> bool {
         let mut parts = Vec::with_capacity(spans.len());
         let (mut rest, mut at) = (buf, start.0);
         for span in spans {
-            let (_, behind) = rest.split_at_mut((span.start - at) as usize);
+            let (between, behind) = rest.split_at_mut((span.start - at) as usize);
+            between.fill(0);
             let (buf, behind) = behind.split_at_mut((span.end - span.start) as usize);
             parts.push(Part { addr: Addr(span.start), buf, arrived: false });
             (rest, at) = (behind, span.end);
         }
+        rest.fill(0);
         self.read_many(&mut parts);
         parts.iter().all(|part| part.arrived)
     }

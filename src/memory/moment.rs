@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{Addr, Fault, Memory};
+use super::{Addr, Fault, Memory, Sheet};
 
 /// A copy of parts of a memory. Within a span that it covers, what was not copied reads as zeros.
 #[derive(Debug)]
@@ -12,7 +12,7 @@ pub struct Moment<M> {
     covered: Vec<Range<u64>>,
     /// Where copied bytes come from, by address, and where they are in `bytes`.
     pieces: Vec<(Range<u64>, usize)>,
-    bytes: Vec<u8>,
+    bytes: Sheet,
 }
 
 impl<M: Memory> Moment<M> {
@@ -22,7 +22,7 @@ impl<M: Memory> Moment<M> {
         behind: M,
         covered: Vec<Range<u64>>,
         pieces: Vec<(Range<u64>, usize)>,
-        bytes: Vec<u8>,
+        bytes: Sheet,
     ) -> Moment<M> {
         Moment { behind, covered, pieces, bytes }
     }
@@ -80,7 +80,9 @@ mod tests {
     fn what_was_copied_is_read_from_the_copy_and_all_else_from_behind_it() {
         let pieces = vec![(100..104, 0), (106..108, 4)];
         let whole = std::iter::once(100..110).collect();
-        let moment = Moment::new(Sevens, whole, pieces, vec![1, 2, 3, 4, 5, 6]);
+        let mut bytes = Sheet::of(6, 0);
+        bytes.copy_from_slice(&[1, 2, 3, 4, 5, 6]);
+        let moment = Moment::new(Sevens, whole, pieces, bytes);
         let read = |at: u64, len: usize| {
             let mut buf = vec![9; len];
             moment.read(Addr(at), &mut buf).map(|()| buf).ok()

@@ -18,6 +18,7 @@ use super::outside::{self, Outside};
 use super::pin::{Held, Pinned, Pins};
 use super::pools::{Copy, Holds};
 use super::special::{Special, Specials};
+use super::usual::Usuals;
 
 /// The most buffers outside of pools that objects in pools are found to keep.
 const MAX_BUFFERS: usize = 1 << 22;
@@ -151,6 +152,7 @@ struct Count<'a> {
     modules: Vec<Addr>,
     special: Special,
     pins: Pins,
+    usuals: Usuals,
     debugged: u64,
     cut: bool,
 }
@@ -203,6 +205,7 @@ impl Census {
             modules: Vec::new(),
             special: Special::default(),
             pins: Pins::of(&index),
+            usuals: Usuals::new(),
             debugged: 0,
             cut: false,
         };
@@ -280,31 +283,58 @@ impl Count<'_> {
     fn pool(&mut self, pool: &Copy<'_>) {
         let pinned = self.pins.at(self.index, pool.address);
         for (at, block) in pool.blocks() {
-            // Where the allocator says of blocks of any size what lies in them, nothing has to be searched for.
-            if pool.holds == Holds::Anything {
-                self.outside.follow(block);
-            }
-            let bytes = pool.size;
-            // By reference: a copy of what the layout says takes longer than to find most objects by it.
-            let Census { instances, classes, .. } = &mut *self.census;
-            let found = instances.find(self.memory, self.maps, classes, (block, bytes, pool.holds));
-            let held = match found {
-                None => {
-                    self.raw.add(bytes);
-                    Held::Raw
-                }
-                Some(found) if found.references == References::None => {
-                    self.cached.add(bytes);
-                    Held::Cached
-                }
-                Some(found) => {
-                    self.object(&found, at, block, bytes);
-                    tally(&mut self.tallies, found.class).pooled += bytes;
-                    Held::By(found.class)
-                }
+            let held = match self.usual(pool, at, block) {
+                Some(class) => Held::By(class),
+                None => self.block(pool, at, block),
             };
             if let Some(arena) = pinned {
-                self.pins.add(arena, held, bytes);
+                self.pins.add(arena, held, pool.size);
+            }
+        }
+    }
+
+    /// Counts what is in a block, if that is an object that needs but be counted.
+    #[inline]
+    fn usual(&mut self, pool: &Copy<'_>, at: Addr, block: &[u8]) -> Option<ClassId> {
+        let Census { instances, extents, classes, .. } = &*self.census;
+        let (usual, found) = self.usuals.find(instances, (block, pool.size, pool.holds))?;
+        let class = classes.get(found.class);
+        let (own, interned) = extents.lone_size(&usual.lone, class, &block[found.at..])?;
+        if usual.leads && pool.holds == Holds::Anything {
+            self.outside.follow(block);
+        }
+        self.add(&found, at, pool.size, own, interned);
+        self.tallies[found.class.index()].pooled += pool.size;
+        Some(found.class)
+    }
+
+    /// Counts what is in a block.
+    fn block(&mut self, pool: &Copy<'_>, at: Addr, block: &[u8]) -> Held<ClassId> {
+        // Where the allocator says of blocks of any size what lies in them, nothing has to be searched for.
+        if pool.holds == Holds::Anything {
+            self.outside.follow(block);
+        }
+        // By reference: a copy of what the layout says takes longer than to find most objects by it.
+        let Census { instances, classes, extents, .. } = &mut *self.census;
+        match instances.find(self.memory, self.maps, classes, (block, pool.size, pool.holds)) {
+            None => {
+                self.raw.add(pool.size);
+                Held::Raw
+            }
+            Some(found) if found.references == References::None => {
+                self.cached.add(pool.size);
+                Held::Cached
+            }
+            Some(found) => {
+                let class = classes.get(found.class);
+                if let Some(lone) = extents.lone(class) {
+                    self.usuals.learn(found.class, class, lone, instances);
+                    // Its objects will not be searched for it.
+                    self.outside.follow(&class.address.0.to_le_bytes());
+                }
+                self.object(&found, at, block, pool.size);
+                tally(&mut self.tallies, found.class).pooled += pool.size;
+                Held::By(found.class)
             }
         }
     }
@@ -338,10 +368,19 @@ impl Count<'_> {
         census.specials.count(self.memory, class, object, &mut self.special);
         let sizeof = census.extents.size_of(class, census.extents.own_size(class, object), buffers);
         let interned = census.extents.interned(class, object);
+        self.debugged += u64::from(found.at > census.instances.before(class.gc, class.pre_header));
+        self.add(found, at, bytes, sizeof, interned);
+        for buffer in buffers.into_iter().flatten() {
+            self.buffer(buffer, found.class);
+        }
+    }
+
+    /// Adds an object to what there is of its type.
+    #[inline]
+    fn add(&mut self, found: &Instance, at: Addr, bytes: u64, sizeof: Option<u64>, interned: bool) {
         if interned {
             self.special.interned.add(bytes);
         }
-        self.debugged += u64::from(found.at > census.instances.before(class.gc, class.pre_header));
         let tally = tally(&mut self.tallies, found.class);
         tally.sizeof = match tally.count {
             0 => sizeof,
@@ -355,9 +394,6 @@ impl Count<'_> {
         }
         tally.immortal += u64::from(found.references == References::Immortal);
         tally.interned += u64::from(interned);
-        for buffer in buffers.into_iter().flatten() {
-            self.buffer(buffer, found.class);
-        }
     }
 
     /// Puts down memory that an object keeps elsewhere to its type.
@@ -397,11 +433,7 @@ impl Count<'_> {
                 found.push((object.instance, object.start, object.bytes.to_vec(), object.chunk));
                 let class = classes.get(object.instance.class);
                 // What the collector looks after leads to its neighbours in the collector's lists.
-                let bare = matches!(
-                    class.kind,
-                    Kind::Str | Kind::Bytes | Kind::Int | Kind::Number | Kind::ByteArray
-                );
-                class.gc || !bare
+                class.gc || !class.kind.is_bare()
             });
             for (instance, start, bytes, chunk) in found {
                 let class = self.census.classes.get(instance.class);

@@ -87,6 +87,9 @@ fields! {
 pub struct ClassId(u32);
 
 impl ClassId {
+    /// That of no type.
+    pub(super) const NONE: ClassId = ClassId(u32::MAX);
+
     /// Its place among all that were met.
     pub fn index(self) -> usize {
         self.0 as usize
@@ -132,6 +135,13 @@ pub enum Kind {
     Plain,
     /// Anything else.
     Other,
+}
+
+impl Kind {
+    /// Whether such an object holds characters or digits and nothing else, unless the collector looks after it.
+    pub(super) fn is_bare(self) -> bool {
+        matches!(self, Kind::Str | Kind::Bytes | Kind::Int | Kind::Number | Kind::ByteArray)
+    }
 }
 
 /// What is known of a type.

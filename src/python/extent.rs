@@ -87,10 +87,42 @@ pub struct Extents {
     byte_array: ByteArray,
     mmap: Mmap,
     unicode: Unicode,
+    ascii: Option<Ascii>,
     /// Bytes before an instance where the word for its values lies, and whether its lowest bit marks them.
     values_before: Option<(usize, bool)>,
     /// Whether a dictionary's values are memory of its own.
     own_values: bool,
+}
+
+/// How objects that keep nothing elsewhere say what they take.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Lone {
+    /// A type may ask for whatever it likes.
+    Unknown,
+    /// So many bytes, and so many more for each item.
+    Each {
+        /// What lies before it included.
+        fixed: u64,
+        /// 0 where there are none.
+        item: u64,
+    },
+    /// As integers do.
+    Digits,
+    /// As strings do.
+    Text(Ascii),
+}
+
+/// What the state of a string is that has its characters in itself, and as UTF-8.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ascii {
+    /// Where the state is.
+    state: u64,
+    /// Which bits of it say that, and what these are.
+    mask: u64,
+    marks: u64,
+    interned: u64,
+    /// Its bytes beside the characters.
+    size: u64,
 }
 
 /// The state of a string, taken apart.
@@ -99,6 +131,25 @@ struct State {
     width: u64,
     compact: bool,
     ascii: bool,
+}
+
+impl Unicode {
+    /// `None` where strings have no such state.
+    fn ascii(&self) -> Option<Ascii> {
+        let bit = |at: usize| 1_u64.checked_shl(at as u32);
+        let kind_bit = self.kind_bit? as u32;
+        let kinds = bit(self.kind_bits?)?.wrapping_sub(1).checked_shl(kind_bit)?;
+        let marks = bit(self.compact_bit?)? | bit(self.ascii_bit?)?;
+        Some(Ascii {
+            state: self.state?.offset(),
+            mask: marks | kinds,
+            // One byte a character.
+            marks: marks | 1_u64.checked_shl(kind_bit)?,
+            interned: bit(self.interned_bits.unwrap_or(0))?.wrapping_sub(1),
+            // The last character is none.
+            size: self.ascii_size? as u64 + 1,
+        })
+    }
 }
 
 impl Extents {
@@ -112,6 +163,7 @@ impl Extents {
             "pre312" => Some((dict, true)),
             _ => None,
         };
+        let unicode = Unicode::bind(layout)?;
         Ok(Extents {
             instances,
             var: Var::bind(layout)?,
@@ -121,7 +173,8 @@ impl Extents {
             set: Set::bind(layout)?,
             byte_array: ByteArray::bind(layout)?,
             mmap: Mmap::bind(layout)?,
-            unicode: Unicode::bind(layout)?,
+            ascii: unicode.ascii(),
+            unicode,
             values_before,
             own_values: attributes != "inline313",
         })
@@ -167,6 +220,44 @@ impl Extents {
             Kind::Dict | Kind::ByteArray | Kind::Array => None,
             _ => own,
         }
+    }
+
+    /// How the instances of a type say what they take, if they keep nothing elsewhere and there is nothing else to say of one.
+    pub(super) fn lone(&self, class: &Class) -> Option<Lone> {
+        let before = self.instances.before(class.gc, class.pre_header) as u64;
+        let lone = match class.kind {
+            Kind::Number | Kind::Bytes | Kind::Tuple | Kind::Plain => {
+                Lone::Each { fixed: class.basicsize.checked_add(before)?, item: class.itemsize }
+            }
+            Kind::Int => Lone::Digits,
+            Kind::Str => Lone::Text(self.ascii.filter(|_| !class.gc)?),
+            Kind::Other => Lone::Unknown,
+            _ => return None,
+        };
+        (!class.pre_header).then_some(lone)
+    }
+
+    /// What such an instance takes, if that is known, what lies before it included, and whether it is interned. `None` of a string
+    /// that has characters elsewhere, or twice.
+    #[inline]
+    pub(super) fn lone_size(&self, lone: &Lone, class: &Class, object: &[u8]) -> Option<(Option<u64>, bool)> {
+        Some(match *lone {
+            Lone::Unknown => (None, false),
+            Lone::Digits => (self.own_size(class, object), false),
+            Lone::Each { fixed, item: 0 } => (Some(fixed), false),
+            Lone::Each { fixed, item } => {
+                let items = word(object, self.var.ob_size.offset()).cast_signed().unsigned_abs();
+                (Some(items.saturating_mul(item).saturating_add(fixed)).filter(|own| *own < MAX_PART), false)
+            }
+            Lone::Text(ascii) => {
+                let state = word(object, ascii.state);
+                if state & ascii.mask != ascii.marks {
+                    return None;
+                }
+                let own = word(object, self.unicode.length.offset()).saturating_add(ascii.size);
+                (Some(own).filter(|own| *own < MAX_PART), state & ascii.interned != 0)
+            }
+        })
     }
 
     /// Whether a string is interned: it is there once, however often it is used.

@@ -12,6 +12,7 @@ use super::arenas::{Arena, NoArenas};
 use super::meter::{MAX_CLASSES, Meter};
 use super::obmalloc::{self, Allocator, Books, Counts, NoAllocator};
 use super::pools::{Contents, Copy, Pool, Room, wholes};
+use super::reach::Reach;
 use super::runtime::Python;
 use super::store::Store;
 
@@ -187,7 +188,7 @@ impl Heap {
     pub fn tables(&self, memory: &dyn Memory) -> Result<Vec<Arena>, NoHeap> {
         let mut all = Vec::new();
         for allocator in &self.allocators {
-            all.append(&mut self.store.list(memory, &self.pages, self.swapped, allocator)?.0);
+            all.append(&mut self.store.list(self.reach(memory), allocator)?.0);
         }
         Ok(all)
     }
@@ -201,7 +202,8 @@ impl Heap {
         some_swapped: bool,
         room: &mut Room,
     ) -> Option<Vec<Pool>> {
-        self.store.glance(memory, &self.pages, self.swapped || !some_swapped, arena, room)
+        let reach = self.reach(memory);
+        self.store.glance(Reach { swapped: self.swapped || !some_swapped, ..reach }, arena, room)
     }
 
     /// The heap of a process that keeps nothing in the allocator of its build.
@@ -213,23 +215,26 @@ impl Heap {
     /// Looks at every pool, arena by arena: no more than one is held in memory. `visit` is shown each pool that has blocks
     /// in use.
     pub fn look(&self, memory: &dyn Memory, mut visit: impl FnMut(&Copy<'_>)) -> Result<HeapLook, NoHeap> {
-        self.each(memory, |memory, arena, room| {
-            self.store.read(memory, &self.pages, self.swapped, arena, room, &mut visit)
-        })
+        self.each(memory, |reach, arena, room| self.store.read(reach, arena, room, &mut visit))
     }
 
     /// Looks at the headers of all pools and at nothing else, which is faster and proves nothing.
     pub fn glance(&self, memory: &dyn Memory) -> Result<HeapLook, NoHeap> {
-        self.each(memory, |memory, arena, room| {
-            let pools = self.store.glance(memory, &self.pages, self.swapped, arena, room)?;
+        self.each(memory, |reach, arena, room| {
+            let pools = self.store.glance(reach, arena, room)?;
             Some(Contents { pools, swapped: 0 })
         })
+    }
+
+    /// What of a memory may be read.
+    fn reach<'a>(&'a self, memory: &'a dyn Memory) -> Reach<'a> {
+        Reach { memory, pages: &self.pages, swapped: self.swapped }
     }
 
     fn each(
         &self,
         memory: &dyn Memory,
-        mut read: impl FnMut(&dyn Memory, &Arena, &mut Room) -> Option<Contents>,
+        mut read: impl FnMut(Reach<'_>, &Arena, &mut Room) -> Option<Contents>,
     ) -> Result<HeapLook, NoHeap> {
         let mut look = HeapLook {
             allocators: self.allocators.clone(),
@@ -237,12 +242,12 @@ impl Heap {
             header_size: self.store.header_size(),
             ..HeapLook::default()
         };
-        let mut room = Room::default();
+        let (reach, mut room) = (self.reach(memory), Room::default());
         for allocator in &self.allocators {
-            let (arenas, missing) = self.store.list(memory, &self.pages, self.swapped, allocator)?;
+            let (arenas, missing) = self.store.list(reach, allocator)?;
             look.gone = look.gone.saturating_add(missing);
             for arena in arenas {
-                let Some(contents) = read(memory, &arena, &mut room) else {
+                let Some(contents) = read(reach, &arena, &mut room) else {
                     look.gone += 1;
                     continue;
                 };
@@ -258,11 +263,7 @@ impl Heap {
 impl ArenaLook {
     /// Bytes of it in blocks in use.
     pub fn used(&self) -> u64 {
-        let used = |pool: &Pool| match *pool {
-            Pool::Used { size, used, .. } => size * u64::from(used),
-            _ => 0,
-        };
-        self.pools.iter().map(used).sum()
+        self.pools.iter().map(|pool| pool.used_bytes()).sum()
     }
 
     /// What is at each place: the pool that begins there, or the one that goes on.

@@ -6,6 +6,7 @@ use crate::target::maps::Maps;
 
 use super::class::{ClassId, Classes, Kind};
 use super::pools::Holds;
+use super::usual::Usual;
 
 /// What the debugging allocator puts before what was asked for: the size, and which of its three interfaces it was asked by
 /// (Objects/obmalloc.c: `_PyMem_DebugRawAlloc`).
@@ -242,6 +243,38 @@ impl Instances {
         (!address).then_some((class, references))
     }
 
+    /// The word where an object that begins like this has its type.
+    #[inline]
+    pub(super) fn type_word(&self, object: &[u8]) -> u64 {
+        word(object, self.object.r#type.offset())
+    }
+
+    /// Whether it is plain that a block does not begin with an object, but with what links one to others.
+    #[inline]
+    pub(super) fn is_linked(&self, block: &[u8]) -> bool {
+        (self.type_word(block) == 0 || self.references(block).is_none()) && Self::debug_head(block) == 0
+    }
+
+    /// The object of a type in a block of `size` bytes, where it is plain that it is one that somebody holds.
+    #[inline]
+    pub(super) fn plain(&self, of: &Usual, block: &[u8], size: u64) -> Option<Instance> {
+        let object = block.get(of.at..)?;
+        let references = self.references(object)?;
+        let plain = match references {
+            References::Some => {
+                self.object.refcnt.is_none_or(|count| word(object, count.offset()) < LOWEST_ADDRESS)
+            }
+            References::Immortal => true,
+            References::None => false,
+        };
+        if !plain || !self.fits(of.kind, of.basicsize, object, size.saturating_sub(of.at as u64)) {
+            return None;
+        }
+        let tracked = of.gc && self.tracked(block, of.at);
+        Some(Instance { class: of.class, at: of.at, references, tracked })
+    }
+
+    #[inline]
     fn references(&self, object: &[u8]) -> Option<References> {
         let count = match self.counting {
             Counting::Biased(local, shared) => return Some(biased(object, local, shared)),
@@ -265,6 +298,7 @@ impl Instances {
     }
 
     /// Whether there is room for an object of this type in `room` bytes.
+    #[inline]
     fn fits(&self, kind: Kind, basicsize: u64, object: &[u8], room: u64) -> bool {
         let least = match (kind, self.ascii_size) {
             (Kind::Str, Some(ascii)) => ascii.min(basicsize),
@@ -281,6 +315,7 @@ impl Instances {
     }
 
     /// Whether the collector looks after the object at an offset.
+    #[inline]
     pub(super) fn tracked(&self, block: &[u8], at: usize) -> bool {
         let head = match self.tracking {
             Tracking::Head(head) => head,
@@ -311,6 +346,7 @@ fn biased(object: &[u8], local: Field<u32>, shared: Field<i64>) -> References {
 }
 
 /// The word at an offset of a block, or 0 behind its end.
+#[inline]
 pub(super) fn word(bytes: &[u8], offset: u64) -> u64 {
     let at = offset as usize;
     bytes.get(at..at + 8).and_then(|word| word.try_into().ok()).map_or(0, u64::from_le_bytes)

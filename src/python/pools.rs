@@ -5,10 +5,10 @@ use std::ops::Range;
 use rustc_hash::FxHashMap;
 
 use crate::layout::{Field, Layout, Missing, Struct, fields};
-use crate::memory::{Addr, Memory, Part};
-use crate::target::pages::Pages;
+use crate::memory::{Addr, Memory, Part, Sheet};
 
 use super::arenas::{Arena, Arenas};
+use super::reach::Reach;
 
 /// The largest header of a pool.
 const MAX_HEADER: usize = 256;
@@ -53,6 +53,16 @@ pub enum Pool {
     Swapped,
     /// It is part of the one that begins so many places before it.
     Rest(u32),
+}
+
+impl Pool {
+    /// Bytes of it in blocks in use, as far as that is known.
+    pub fn used_bytes(self) -> u64 {
+        match self {
+            Pool::Used { size, used, .. } => size * u64::from(used),
+            _ => 0,
+        }
+    }
 }
 
 /// The pools of an arena: the place of each, how many places it takes, and what it is.
@@ -135,7 +145,7 @@ enum Made {
 /// Room for the copy of an arena, used again for the next one.
 #[derive(Debug, Default)]
 pub struct Room {
-    pub(super) bytes: Vec<u8>,
+    pub(super) bytes: Sheet,
     pub(super) free: Vec<bool>,
 }
 
@@ -206,31 +216,25 @@ impl Pools {
     }
 
     /// Copies an arena, says what its pools are, and shows each that has blocks in use to `visit`. `None` when the arena is
-    /// gone. Swapped pages are read only if `swapped` says so; pages that were never written never are.
-    pub fn read(
+    /// gone.
+    pub(super) fn read(
         &self,
-        memory: &dyn Memory,
-        pages: &Pages,
-        swapped: bool,
+        reach: Reach<'_>,
         arena: &Arena,
         room: &mut Room,
         mut visit: impl FnMut(&Copy<'_>),
     ) -> Option<Contents> {
         let len = (arena.fresh.0 - arena.first.0) as usize;
-        room.bytes.clear();
-        room.bytes.resize(len, 0);
-        let presence = pages.presence(arena.first, len as u64);
-        let mut spans = presence.present;
-        if swapped {
-            spans.extend(presence.swapped.iter().cloned());
-            spans.sort_by_key(|span| span.start);
-        }
-        if !memory.spans(arena.first, &mut room.bytes, &spans) {
+        room.bytes.resize(len);
+        let presence = reach.pages.presence(arena.first, len as u64);
+        let spans = reach.spans(&presence);
+        if !reach.memory.spans(arena.first, &mut room.bytes, &spans) {
             return None;
         }
         let away = |at: Addr| {
             let pool = at.0..at.0 + self.size as u64;
-            !swapped && presence.swapped.iter().any(|gone| gone.start < pool.end && pool.start < gone.end)
+            !reach.swapped
+                && presence.swapped.iter().any(|gone| gone.start < pool.end && pool.start < gone.end)
         };
         let mut pools = Vec::with_capacity(arena.pools as usize);
         let Room { bytes, free } = room;
@@ -251,7 +255,7 @@ impl Pools {
                     .map(|span| span.start.max(whole.start)..span.end.min(whole.end))
                     .filter(|span| span.start < span.end)
                     .collect();
-                if memory.spans(at, bytes, &spans) {
+                if reach.memory.spans(at, bytes, &spans) {
                     made = self.make(at, arena.slot, bytes, free);
                 }
             }
@@ -279,19 +283,11 @@ impl Pools {
 
     /// What the headers of an arena's pools say, which costs a page a pool and no more; nothing is proved by sums. `None`
     /// when the arena is gone.
-    pub fn glance(
-        &self,
-        memory: &dyn Memory,
-        pages: &Pages,
-        swapped: bool,
-        arena: &Arena,
-        room: &mut Room,
-    ) -> Option<Vec<Pool>> {
+    pub(super) fn glance(&self, reach: Reach<'_>, arena: &Arena, room: &mut Room) -> Option<Vec<Pool>> {
         let len = arena.fresh.0 - arena.first.0;
-        let swapped = if swapped { Vec::new() } else { pages.presence(arena.first, len).swapped };
+        let swapped = if reach.swapped { Vec::new() } else { reach.pages.presence(arena.first, len).swapped };
         let carved = len as usize / self.size;
-        room.bytes.clear();
-        room.bytes.resize(carved * self.fields.header, 0);
+        room.bytes.resize(carved * self.fields.header);
         let mut parts: Vec<Part<'_>> = room
             .bytes
             .chunks_exact_mut(self.fields.header)
@@ -299,7 +295,7 @@ impl Pools {
             .filter(|(_, at)| !swapped.iter().any(|span| span.contains(at)))
             .map(|(buf, at)| Part { addr: Addr(at), buf, arrived: false })
             .collect();
-        memory.read_many(&mut parts);
+        reach.memory.read_many(&mut parts);
         parts.iter().all(|part| part.arrived).then_some(())?;
         let mut pools = vec![Pool::Swapped; carved];
         for part in &parts {

@@ -1,13 +1,12 @@
 //! What keeps small objects, whichever allocator it is: arenas, cut into pools of blocks of one size.
 
 use crate::layout::{Layout, Missing};
-use crate::memory::Memory;
-use crate::target::pages::Pages;
 
 use super::arenas::{Arena, Arenas, NoArenas};
-use super::mimalloc::{Mimalloc, Reach, SLICE};
+use super::mimalloc::{Mimalloc, SLICE};
 use super::obmalloc::{Allocator, Books};
 use super::pools::{Contents, Copy, Pool, Pools, Room};
+use super::reach::Reach;
 
 /// An allocator's way to keep its books.
 #[derive(Debug)]
@@ -46,52 +45,37 @@ impl Store {
     }
 
     /// The arenas of an allocator, by address, and how many more it should have.
-    pub(super) fn list(
-        &self,
-        memory: &dyn Memory,
-        pages: &Pages,
-        swapped: bool,
-        of: &Allocator,
-    ) -> Result<(Vec<Arena>, u32), NoArenas> {
+    pub(super) fn list(&self, reach: Reach<'_>, of: &Allocator) -> Result<(Vec<Arena>, u32), NoArenas> {
         match (self, of.books) {
-            (Store::Pymalloc(arenas, _), Books::Table { table, .. }) => Ok((arenas.read(memory, table)?, 0)),
-            (Store::Mimalloc(mimalloc), Books::Threads(interpreter)) => {
-                mimalloc.list(Reach { memory, pages, swapped }, interpreter)
+            (Store::Pymalloc(arenas, _), Books::Table { table, .. }) => {
+                Ok((arenas.read(reach.memory, table)?, 0))
             }
+            (Store::Mimalloc(mimalloc), Books::Threads(interpreter)) => mimalloc.list(reach, interpreter),
             _ => Ok((Vec::new(), 0)),
         }
     }
 
     /// Copies an arena, says what its pools are, and shows each that has blocks in use to `visit`. `None` when the arena is
-    /// gone. Swapped pages are read only if `swapped` says so; pages that were never written never are.
+    /// gone.
     pub(super) fn read(
         &self,
-        memory: &dyn Memory,
-        pages: &Pages,
-        swapped: bool,
+        reach: Reach<'_>,
         arena: &Arena,
         room: &mut Room,
         visit: impl FnMut(&Copy<'_>),
     ) -> Option<Contents> {
         match self {
-            Store::Pymalloc(_, pools) => pools.read(memory, pages, swapped, arena, room, visit),
-            Store::Mimalloc(mimalloc) => mimalloc.read(Reach { memory, pages, swapped }, arena, room, visit),
+            Store::Pymalloc(_, pools) => pools.read(reach, arena, room, visit),
+            Store::Mimalloc(mimalloc) => mimalloc.read(reach, arena, room, visit),
         }
     }
 
     /// What the headers of an arena's pools say, which costs a page a pool and no more; nothing is proved by sums. `None`
     /// when the arena is gone.
-    pub(super) fn glance(
-        &self,
-        memory: &dyn Memory,
-        pages: &Pages,
-        swapped: bool,
-        arena: &Arena,
-        room: &mut Room,
-    ) -> Option<Vec<Pool>> {
+    pub(super) fn glance(&self, reach: Reach<'_>, arena: &Arena, room: &mut Room) -> Option<Vec<Pool>> {
         match self {
-            Store::Pymalloc(_, pools) => pools.glance(memory, pages, swapped, arena, room),
-            Store::Mimalloc(mimalloc) => mimalloc.glance(Reach { memory, pages, swapped }, arena),
+            Store::Pymalloc(_, pools) => pools.glance(reach, arena, room),
+            Store::Mimalloc(mimalloc) => mimalloc.glance(reach, arena),
         }
     }
 }

@@ -107,7 +107,7 @@ impl Occupancy {
         if known.pools == pools && known.used.is_some() {
             return;
         }
-        let used = pools.iter().map(used).sum();
+        let used = pools.iter().map(|pool| pool.used_bytes()).sum();
         if known.used.replace(used) != Some(used) {
             self.news.insert(arena.address.0);
         }
@@ -241,14 +241,6 @@ fn serves(pools: &[Pool], pool_size: u64) -> Vec<(u32, u16)> {
         }));
     }
     all
-}
-
-/// Bytes of a pool in blocks in use.
-fn used(pool: &Pool) -> u64 {
-    match *pool {
-        Pool::Used { size, used, .. } => size * u64::from(used),
-        _ => 0,
-    }
 }
 
 #[cfg(test)]

@@ -137,6 +137,13 @@ impl Pages {
 }
 
 impl Presence {
+    /// What was ever written, by address: what lies in memory, and what lies in swap.
+    pub fn written(&self) -> Vec<Range<u64>> {
+        let mut all = [self.present.as_slice(), &self.swapped].concat();
+        all.sort_by_key(|span| span.start);
+        all
+    }
+
     /// What of it lies within a span.
     fn within(&self, whole: &Range<u64>) -> Presence {
         let cut = |spans: &[Range<u64>]| within(spans, whole).collect();

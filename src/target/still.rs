@@ -10,7 +10,7 @@ use super::maps::Maps;
 use super::pages::{Pages, Presence, append};
 use super::pause::{PauseError, Pauser};
 use super::process::{Process, ProcessError};
-use crate::memory::{Addr, Live, Memory, Moment, Part};
+use crate::memory::{Addr, Live, Memory, Moment, Part, Sheet};
 
 /// How much is copied between two looks at the clock.
 const STEP: usize = 16 << 20;
@@ -77,15 +77,15 @@ impl<'a> Still<'a> {
             return Err(NoStill::Room(room as u64));
         }
         // Not zeros: these would be pages that are not there yet.
-        let mut bytes = vec![1; room];
+        let mut bytes = Sheet::of(room, 1);
         let mut pauser = Pauser::default();
         let began = Instant::now();
         let paused = pauser.pause(process, budget)?;
         let maps = process.maps()?;
         let plan = Plan::make(&maps, &pages);
-        bytes.resize(bytes.len().max(plan.bytes as usize), 0);
+        bytes.resize(bytes.len().max(plan.bytes as usize));
         let mut pieces = Vec::with_capacity(plan.presence.present.len());
-        let (mut rest, mut at, mut copied) = (bytes.as_mut_slice(), 0, 0);
+        let (mut rest, mut at, mut copied) = (&mut *bytes, 0, 0);
         let mut parts: Vec<Part<'_>> = Vec::new();
         let mut waiting = 0;
         let spans = plan.presence.present.iter().flat_map(split);

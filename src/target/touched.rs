@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::maps::Maps;
-use super::pages::{Pages, Presence, append, within};
+use super::pages::{Pages, append, within};
 use crate::memory::{Addr, Fault, Memory, Part};
 
 /// The memory of a process without what is not there: what was never written reads as zeros, and what lies in swap cannot be
@@ -50,18 +50,15 @@ impl Memory for Touched<'_> {
         let mut at = whole.start;
         for part in within(&self.anonymous, &whole) {
             append(&mut there, at..part.start);
-            let Presence { present, swapped } = self.pages.all(&part);
-            if !swapped.is_empty() && !self.swapped {
+            let presence = self.pages.all(&part);
+            if !presence.swapped.is_empty() && !self.swapped {
                 return Err(fault);
             }
-            let mut spans = [present, swapped].concat();
-            spans.sort_by_key(|span| span.start);
-            spans.into_iter().for_each(|span| append(&mut there, span));
+            presence.written().into_iter().for_each(|span| append(&mut there, span));
             at = part.end;
         }
         append(&mut there, at..whole.end);
         there.retain(|span| !span.is_empty());
-        buf.fill(0);
         self.behind.spans(addr, buf, &there).then_some(()).ok_or(fault)
     }
 
@@ -83,6 +80,7 @@ impl Memory for Touched<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::pages::Presence;
 
     /// Memory in which every byte is 7, but for a page that may not be read.
     struct Sevens;

@@ -79,8 +79,8 @@ pub(super) struct CensusDump {
     /// For how many seconds the process was held; null when it was not.
     #[serde(default)]
     paused: Option<f64>,
-    /// Whether pymalloc has arenas here; without it, objects are found by what leads to them.
-    pymalloc: bool,
+    /// Whether the interpreter's own allocator has arenas here; without, objects are found by what leads to them.
+    arenas: bool,
     /// Arrays of numpy's, those of the most bytes first.
     #[serde(default)]
     arrays: Vec<ArrayDump>,
@@ -274,7 +274,7 @@ fn dump(
             })
             .collect(),
         paused: paused.map(|paused| paused.as_secs_f64()),
-        pymalloc: !counted.look.arenas.is_empty(),
+        arenas: !counted.look.arenas.is_empty(),
         modules: counted
             .modules
             .iter()
@@ -370,8 +370,11 @@ fn print(args: &Args, dump: &CensusDump, out: &mut impl Write) -> io::Result<()>
             )?;
         }
     }
-    if !dump.pymalloc {
-        writeln!(out, "pymalloc is not in use here: objects were found by following what leads to them")?;
+    if !dump.arenas {
+        writeln!(
+            out,
+            "the interpreter's own allocator is not in use here: objects were found by following what leads to them"
+        )?;
     }
     if dump.suspect_pools > 0 {
         writeln!(

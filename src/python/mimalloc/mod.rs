@@ -27,6 +27,7 @@ use super::arenas::{Arena, NoArenas};
 use super::instance::word;
 use super::obmalloc::Counts;
 use super::pools::{Contents, Copy, Pool, Room};
+use super::reach::Reach;
 use page::{Keys, Within};
 use segment::{Segment, SegmentReader, Span};
 
@@ -88,15 +89,6 @@ pub(super) struct Mimalloc {
     segment: SegmentReader,
 }
 
-/// What of the target may be read.
-#[derive(Clone, Copy)]
-pub(super) struct Reach<'a> {
-    pub(super) memory: &'a dyn Memory,
-    pub(super) pages: &'a Pages,
-    /// Whether that is what lies in swap, too.
-    pub(super) swapped: bool,
-}
-
 /// Where pages are found at first.
 #[derive(Debug, Default)]
 struct Roots {
@@ -104,19 +96,6 @@ struct Roots {
     places: Vec<Addr>,
     /// How many segments the threads say that they have.
     segments: u64,
-}
-
-impl Reach<'_> {
-    /// Some bytes: zeros where nothing was ever written, for to read that would bring it in. Half of a segment's header is such.
-    fn bytes(&self, at: Addr, len: usize) -> Option<Vec<u8>> {
-        let Presence { present: mut spans, swapped } = self.pages.presence(at, len as u64);
-        if self.swapped {
-            spans.extend(swapped);
-            spans.sort_by_key(|span| span.start);
-        }
-        let mut bytes = vec![0; len];
-        self.memory.spans(at, &mut bytes, &spans).then_some(bytes)
-    }
 }
 
 impl Mimalloc {
@@ -274,9 +253,10 @@ impl Mimalloc {
         mut visit: impl FnMut(&Copy<'_>),
     ) -> Option<Contents> {
         let segment = self.same(reach, arena)?;
-        let Presence { present, swapped: away } = presence(reach.pages, arena);
+        let presence = presence(reach.pages, arena);
+        let touched = presence.written();
+        let Presence { present, swapped: away } = presence;
         let bytes = away.iter().map(|span| span.end - span.start).sum();
-        let touched = merged(&present, &away);
         let delayed = self.delayed(reach, &segment);
         let within = Within {
             present: if reach.swapped { &touched } else { &present },
@@ -298,22 +278,15 @@ impl Mimalloc {
     /// What the headers of a segment's pages say: a block that another thread has freed counts as used. `None` when it is gone.
     pub(super) fn glance(&self, reach: Reach<'_>, arena: &Arena) -> Option<Vec<Pool>> {
         let segment = self.same(reach, arena)?;
-        let Presence { present, swapped } = presence(reach.pages, arena);
+        let touched = presence(reach.pages, arena).written();
         let seen = segment.spans.iter().map(|span| span.page.map_or(Pool::Free, |head| head.pool()));
-        Some(pools(&segment, &seen.collect::<Vec<_>>(), &merged(&present, &swapped)))
+        Some(pools(&segment, &seen.collect::<Vec<_>>(), &touched))
     }
 }
 
 /// What of an arena's pools lies where.
 fn presence(pages: &Pages, arena: &Arena) -> Presence {
     pages.all(&(arena.first.0..arena.first.0 + u64::from(arena.pools) * SLICE))
-}
-
-/// Spans of both kinds, by address.
-fn merged(one: &[Range<u64>], other: &[Range<u64>]) -> Vec<Range<u64>> {
-    let mut all = [one, other].concat();
-    all.sort_by_key(|span| span.start);
-    all
 }
 
 /// The slices of a segment as pools: what was `seen` of each of its spans, and the rest of that span. Slices that nothing uses and

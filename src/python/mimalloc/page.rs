@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use crate::layout::{Field, Layout, Missing, Struct, fields};
-use crate::memory::{Addr, Memory, Part};
+use crate::memory::{Addr, Memory, Part, Sheet};
 
 use crate::python::instance::word;
 use crate::python::pools::{Copy, Holds, Pool, Room};
@@ -294,11 +294,11 @@ impl Head {
         at: Addr,
         header: &mut [u8],
         present: &[Range<u64>],
-        bytes: &mut Vec<u8>,
+        bytes: &mut Sheet,
     ) -> bool {
         let (step, blocks) = (self.step() as u64, u64::from(self.capacity));
-        bytes.clear();
-        bytes.resize((step * blocks) as usize, 0);
+        bytes.resize((step * blocks) as usize);
+        bytes.fill(0);
         // Each piece that is read, and how far from the one before it the copy of it lies.
         let pieces = if step == self.size {
             vec![(self.start.0, step * blocks)]
@@ -306,7 +306,7 @@ impl Head {
             (0..blocks).map(|block| (self.start.0 + block * self.size, step)).collect()
         };
         let mut parts = Vec::new();
-        let mut rest = bytes.as_mut_slice();
+        let mut rest = &mut **bytes;
         for (start, len) in pieces {
             let (mut piece, behind) = rest.split_at_mut(len as usize);
             rest = behind;

@@ -3,9 +3,10 @@
 use crate::layout::{Field, Layout, Missing, Struct, fields};
 use crate::memory::Addr;
 use crate::python::arenas::Arena;
+use crate::python::reach::Reach;
 
+use super::SLICE;
 use super::page::{Head, PageReader, Slices};
-use super::{Reach, SLICE};
 
 /// The most slices of a segment: those of a block of 256 GiB.
 const MAX_SLICES: u64 = 1 << 22;
