@@ -16,8 +16,8 @@ pub struct Spool {
     file: File,
     /// Its own name, where one was asked for; without one it has none and vanishes with us.
     name: Option<PathBuf>,
-    /// What it is called if it has to be kept after all.
-    spare: PathBuf,
+    /// The process that it is of.
+    pid: i32,
 }
 
 impl Spool {
@@ -29,7 +29,7 @@ impl Spool {
             None => tempfile::tempfile()
                 .with_context(|| format!("making room for the recording in {}", temporary().display()))?,
         };
-        Ok(Spool { file, name, spare: output::default_name(pid, ".pit") })
+        Ok(Spool { file, name, pid })
     }
 
     /// What is written to.
@@ -84,7 +84,8 @@ impl Spool {
 
     /// Copies what has no name to where there is room: here, or where temporary files are.
     fn copy(&self) -> Option<PathBuf> {
-        [PathBuf::new(), temporary()].into_iter().map(|dir| dir.join(&self.spare)).find(|path| {
+        let name = output::default_name(self.pid, ".pit");
+        [PathBuf::new(), temporary()].into_iter().map(|dir| dir.join(&name)).find(|path| {
             let copied = output::create(path).and_then(|mut copy| {
                 io::copy(&mut self.rewound()?, &mut copy)?;
                 Ok(())

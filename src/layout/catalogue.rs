@@ -150,7 +150,7 @@ fn over(files: &BTreeMap<String, (File, bool)>, file: &File) -> Result<(Layout, 
         }
     }
     let computed = path.iter().find_map(|file| file.meta.computed.clone());
-    let layout = path.iter().rev().fold(Layout::default(), |layout, file| file.over(&layout));
+    let layout = path.iter().rev().fold(Layout::default(), |layout, file| file.over(layout));
     Ok((layout, computed))
 }
 

@@ -230,18 +230,12 @@ impl File {
     }
 
     /// Lays this file over the one that it inherits from.
-    pub fn over(&self, parent: &Layout) -> Layout {
-        let mut layout = parent.clone();
+    pub fn over(&self, mut layout: Layout) -> Layout {
         layout.name.clone_from(&self.name);
         for (section, key) in &self.meta.without {
             layout.remove(section, key);
         }
-        for (section, key, value) in self.layout.keys() {
-            layout.set(section, key, value);
-        }
-        for (name, fact) in self.layout.facts() {
-            layout.set_fact(name, fact.clone());
-        }
+        layout.lay(&self.layout);
         layout
     }
 }

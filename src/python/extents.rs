@@ -90,6 +90,8 @@ impl Way {
 pub struct Copy {
     /// In the order of their addresses.
     slots: Vec<Slot>,
+    /// The one that was not read.
+    left_out: Option<usize>,
 }
 
 impl Extents {
@@ -100,6 +102,7 @@ impl Extents {
 
     /// Plans to read all of them.
     pub fn plan(&self, plan: &mut Plan, copy: &mut Copy) {
+        copy.left_out = None;
         copy.slots.clear();
         copy.slots.extend(self.stretches.iter().map(|stretch| stretch.plan(plan)));
     }
@@ -108,12 +111,13 @@ impl Extents {
     /// that what `middle` plans: whatever that reads lies between the two copies of each link.
     ///
     /// The outermost one is read but once, in the middle, where it is one thing of `span` bytes: there is nothing else in it that
-    /// could be of another moment, and all others lie around it.
+    /// could be of another moment, and all others lie around it. There, it is not read at all if it `rests`.
     pub fn plan_twice<T>(
         &mut self,
         plan: &mut Plan,
         span: usize,
         way: Way,
+        rests: bool,
         [one, two]: &mut [Copy; 2],
         middle: impl FnOnce(&mut Plan) -> T,
     ) -> T {
@@ -142,12 +146,17 @@ impl Extents {
             }
         };
         copy(one, plan, way);
-        let shared = outermost.map(|place| (place, stretches[place].plan(plan)));
+        let shared = outermost.map(|place| {
+            let len = if rests { 0 } else { stretches[place].len() as usize };
+            (place, plan.add(Addr(stretches[place].from), len))
+        });
         let planned = middle(plan);
         copy(two, plan, way.back());
         if let Some((place, slot)) = shared {
             (one.slots[place], two.slots[place]) = (slot, slot);
         }
+        one.left_out = outermost.filter(|_| rests);
+        two.left_out = one.left_out;
         planned
     }
 
@@ -179,6 +188,11 @@ impl Extents {
             self.met = self.met.wrapping_add(1);
             stretch.met = self.met;
         }
+    }
+
+    /// Bytes of a stretch.
+    pub(super) fn len_of(&self, stretch: usize) -> usize {
+        self.stretches.get(stretch).map_or(0, |stretch| stretch.len() as usize)
     }
 
     /// Which state of the stretches this is: places hold as long as it is the same.
@@ -258,6 +272,11 @@ impl Copy {
     pub fn stretches<'a>(&self, plan: &'a Plan) -> impl Iterator<Item = Option<&'a [u8]>> {
         self.slots.iter().map(|slot| plan.get(*slot))
     }
+
+    /// The stretch that was not read because it rests.
+    pub(super) fn left_out(&self) -> Option<usize> {
+        self.left_out
+    }
 }
 
 #[cfg(test)]
@@ -326,18 +345,19 @@ mod tests {
             extents.cover(Addr(at), 8);
         }
         let (mut plan, mut copies) = (Plan::default(), [Copy::default(), Copy::default()]);
-        // The outermost is read once if it is one thing.
+        // The outermost is read once if it is one thing, and not at all if it rests.
         let both = [Way::Inward, Way::Outward];
         let cases =
-            [(4, 3 + 1 + 3), (8, 2 + 1 + 1 + 2)].into_iter().flat_map(|case| both.map(|way| (case, way)));
-        for ((span, pieces), way) in cases {
+            [(4, true, 3 + 1 + 3), (8, true, 2 + 1 + 2), (4, false, 3 + 1 + 3), (8, false, 2 + 1 + 1 + 2)];
+        for ((span, rests, pieces), way) in cases.into_iter().flat_map(|case| both.map(|way| (case, way))) {
             plan.clear();
             let add = |plan: &mut Plan| plan.add(Addr(0x40000), 1);
-            let middle = extents.plan_twice(&mut plan, span, way, &mut copies, add);
-            assert_eq!(plan.pieces(), pieces);
+            let middle = extents.plan_twice(&mut plan, span, way, rests, &mut copies, add);
+            assert_eq!((plan.pieces(), copies[0].left_out().is_some()), (pieces, rests && span == 8));
             plan.read(&tape);
             let place = extents.find(Addr(0x30004), 2).unwrap();
-            assert_eq!(copies.each_ref().map(|copy| copy.get(&plan, place)), [Some(&b"mn"[..]); 2]);
+            let expected = Some(&b"mn"[..]).filter(|_| copies[0].left_out() != Some(place.stretch));
+            assert_eq!(copies.each_ref().map(|copy| copy.get(&plan, place)), [expected; 2]);
             assert_eq!(plan.get(middle), Some(&b"q"[..]));
         }
         let [one, _] = copies;

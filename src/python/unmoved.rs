@@ -2,6 +2,10 @@
 //!
 //! Design constraint: the answer is the one that following would give. So whole stretches of memory are compared, from their
 //! starts on, in both copies, with what the last look read there; frames in the part that all three share say what they said.
+//!
+//! A chain of Python's frames ends at one of the interpreter's own, which its outermost function was called from. It is written
+//! once, before that function begins, so it is not read again while the frames that it leads to stand where and as they stood,
+//! but for one look in so many.
 
 use super::extents::{Copy, Extents};
 use super::plan::Plan;
@@ -10,6 +14,9 @@ use super::watch::Link;
 /// Bytes that are compared at once; where they differ, the place is found in smaller and smaller steps.
 const STEPS: [usize; 3] = [4096, 512, FINE];
 const FINE: usize = 64;
+/// After so many looks at which the end of the chain and the frame on it stood, the end rests; and one in so many it is read.
+const RESTS: u32 = 16;
+const READ: u32 = 32;
 /// The most bytes that are kept from one look to the next.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -22,9 +29,17 @@ pub(super) struct Unmoved {
     same: Vec<usize>,
     /// Which state of the stretches they are of.
     version: u64,
+    /// At how many looks on end the end of the chain stood, and the frame on it.
+    stood: u32,
 }
 
 impl Unmoved {
+    /// Whether the end of the chain need not be read.
+    pub(super) fn rests(&self, extents: &Extents) -> bool {
+        let kept = !self.bytes.is_empty() && self.version == extents.version();
+        kept && self.stood >= RESTS && !self.stood.is_multiple_of(READ)
+    }
+
     /// Has nothing to compare with any more.
     pub(super) fn forget(&mut self) {
         self.bytes.clear();
@@ -39,6 +54,13 @@ impl Unmoved {
         self.version = extents.version();
         let mut at = 0;
         for (number, stretch) in first.stretches(plan).enumerate() {
+            if first.left_out() == Some(number) {
+                at += extents.len_of(number);
+                if at > self.bytes.len() {
+                    return self.forget();
+                }
+                continue;
+            }
             let Some(stretch) = stretch.filter(|stretch| at + stretch.len() <= MAX_BYTES) else {
                 return self.forget();
             };
@@ -61,12 +83,20 @@ impl Unmoved {
         chain: &[Link],
     ) -> usize {
         self.same.clear();
+        let stood = std::mem::take(&mut self.stood);
         if self.bytes.is_empty() || self.version != extents.version() {
             return 0;
         }
         let [one, two] = copies;
         let mut kept = self.bytes.as_slice();
-        for (first, second) in one.stretches(plan).zip(two.stretches(plan)) {
+        for (number, (first, second)) in one.stretches(plan).zip(two.stretches(plan)).enumerate() {
+            if one.left_out() == Some(number) {
+                let len = extents.len_of(number);
+                let Some((_, others)) = kept.split_at_checked(len) else { break };
+                self.same.push(len);
+                kept = others;
+                continue;
+            }
             // Behind one that did not arrive, nothing is known of where the others' bytes are.
             let (Some(first), Some(second)) = (first, second) else { break };
             let Some((before, others)) = kept.split_at_checked(first.len()) else { break };
@@ -76,7 +106,14 @@ impl Unmoved {
         let stands = |link: &&Link| {
             link.agreed && self.same.get(link.place.stretch).is_some_and(|same| link.place.to <= *same)
         };
-        chain.iter().rev().take_while(stands).count()
+        match chain.iter().rev().take_while(stands).count() {
+            // What rests is not known to stand by itself.
+            0 | 1 if one.left_out().is_some() => 0,
+            links => {
+                self.stood = if links > 1 { stood.saturating_add(1) } else { 0 };
+                links
+            }
+        }
     }
 }
 
@@ -99,6 +136,7 @@ fn common(all: [&[u8]; 3]) -> usize {
 mod tests {
     use super::*;
     use crate::memory::{Addr, Tape};
+    use crate::python::extents::Way;
     use crate::python::frame::{Header, Kind};
 
     #[test]
@@ -122,6 +160,46 @@ mod tests {
         assert_eq!(unmoved.links(&plan, &extents, &copies, &chain), 1);
         let (plan, copies) = look(&[(0x30000, b"abcdefgh")], &mut extents);
         assert_eq!(unmoved.links(&plan, &extents, &copies, &chain), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_chain_rests_while_the_frame_on_it_stands() {
+        let (end, frame) = (Addr(0x30000), Addr(0x10000));
+        let mut extents = Extents::new(0);
+        [end, frame].into_iter().for_each(|at| extents.cover(at, 8));
+        let links = |at: Addr, kind| Header { kind, code: at, back: Addr::NULL, instruction: 0, copy: 0 };
+        let chain = [(frame, Kind::Python), (end, Kind::Own)].map(|(at, kind)| Link {
+            at,
+            header: links(at, kind),
+            place: extents.find(at, 8).unwrap(),
+            agreed: true,
+        });
+        let mut unmoved = Unmoved::default();
+        let mut look = |extents: &mut Extents, bytes: &[u8; 8]| {
+            let mut tape = Tape::default();
+            tape.put(frame, bytes);
+            tape.put(end, b"ijklmnop");
+            let (mut plan, mut copies) = (Plan::default(), [Copy::default(), Copy::default()]);
+            let rests = unmoved.rests(extents);
+            extents.plan_twice(&mut plan, 8, Way::Inward, rests, &mut copies, |_| ());
+            plan.read(&tape);
+            let links = unmoved.links(&plan, extents, &copies, &chain);
+            unmoved.keep(&plan, extents, &copies[0]);
+            (rests, links)
+        };
+        assert_eq!(look(&mut extents, b"abcdefgh"), (false, 0));
+        let looks: Vec<_> = (0..2 * READ).map(|_| look(&mut extents, b"abcdefgh")).collect();
+        assert!(looks.iter().all(|(_, links)| *links == 2));
+        let read = |range: std::ops::Range<u32>| {
+            looks[range.start as usize..range.end as usize].iter().filter(|(rests, _)| !rests).count()
+        };
+        assert_eq!((read(0..RESTS), read(RESTS..2 * READ)), (RESTS as usize, 1));
+        assert_eq!(look(&mut extents, b"abcdefgh"), (false, 2));
+        // Where the frame on it moved, it is not known to stand, and is read.
+        assert_eq!(
+            [look(&mut extents, b"ABCDEFGH"), look(&mut extents, b"ABCDEFGH")],
+            [(true, 0), (false, 2)]
+        );
     }
 
     #[test]

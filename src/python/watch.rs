@@ -206,7 +206,7 @@ impl Watch {
 
     /// Plans what is to be read of it.
     pub fn ask(&mut self, plan: &mut Plan, threads: &Threads, frames: &Frames, exceptions: &Exceptions) {
-        let Watch { state, frames: extents, witnesses, hearing, asked, cframe, .. } = self;
+        let Watch { state, frames: extents, witnesses, hearing, asked, cframe, unmoved, .. } = self;
         let (top, within) = (frames.top.newest(), frames.top.within(*cframe));
         let span = threads.span().max(top.offset() as usize + Addr::SIZE).max(exceptions.span());
         extents.tend();
@@ -223,7 +223,8 @@ impl Watch {
         if apart {
             newest(plan);
         }
-        extents.plan_twice(plan, frames.span, way, &mut asked.frames, |plan| {
+        let rests = unmoved.rests(extents);
+        extents.plan_twice(plan, frames.span, way, rests, &mut asked.frames, |plan| {
             if asked.heard {
                 witnesses.plan(plan, &mut asked.witnesses);
             }
@@ -354,10 +355,14 @@ impl Watch {
         again.clear();
         let mut next = top.unwrap_or_default();
         while !next.is_null() && again.len() < MAX_LINKS {
-            let place = self.frames.find(next, frames.span);
-            let copy = place.and_then(|place| self.asked.frames[1].get(plan, place));
-            let Some(copy) = copy.map(Struct::over) else { break };
-            let header = frames.header(copy);
+            let Some(place) = self.frames.find(next, frames.span) else { break };
+            let copy = &self.asked.frames[1];
+            let header = if copy.left_out() == Some(place.stretch) {
+                self.chain.last().filter(|link| link.at == next).map(|link| link.header)
+            } else {
+                copy.get(plan, place).map(|copy| frames.header(Struct::over(copy)))
+            };
+            let Some(header) = header else { break };
             again.push((next, header));
             next = header.back;
         }

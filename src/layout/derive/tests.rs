@@ -187,7 +187,7 @@ fn what_is_written_reads_back_as_it_was() {
     assert_eq!(file.layout.keys().collect::<Vec<_>>(), [("object", "size", 16)]);
     assert_eq!(file.layout.facts().count(), 1);
     assert_eq!((file.meta.from, file.meta.to), (version, version));
-    let whole = file.over(&parent);
+    let whole = file.over(parent);
     assert!(whole.keys().eq(derived.layout.keys()) && whole.facts().eq(derived.layout.facts()));
 }
 
