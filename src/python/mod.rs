@@ -18,6 +18,7 @@ pub mod thread;
 pub mod stacks;
 pub mod proof;
 pub mod ends;
+pub mod link;
 pub mod watch;
 pub mod settle;
 pub mod gil;

@@ -5,9 +5,10 @@ use crate::memory::{Addr, Word};
 
 use super::extents::{Copy, Extents, Way};
 use super::frame::{Frame, Frames, Header, Kind};
+use super::link::Link;
 use super::plan::{Plan, Slot};
 use super::stacks::{StackNumber, Stacks};
-use super::watch::{Link, Means};
+use super::watch::Means;
 
 /// How often the calls of a stack are looked for.
 const TRIES: u32 = 3;

@@ -8,8 +8,8 @@
 //! but for one look in so many.
 
 use super::extents::{Copy, Extents};
+use super::link::Link;
 use super::plan::Plan;
-use super::watch::Link;
 
 /// Bytes that are compared at once; where they differ, the place is found in smaller and smaller steps.
 const STEPS: [usize; 3] = [4096, 512, FINE];
@@ -103,10 +103,16 @@ impl Unmoved {
             self.same.push(common([first, second, before]));
             kept = others;
         }
-        let stands = |link: &&Link| {
-            link.agreed && self.same.get(link.place.stretch).is_some_and(|same| link.place.to <= *same)
-        };
-        match chain.iter().rev().take_while(stands).count() {
+        let (mut stands, mut at) = (0, 0);
+        while let Some(Link { run, .. }) = chain.get(at) {
+            if run.agreed && self.same.get(run.place.stretch).is_some_and(|same| run.place.to <= *same) {
+                at += run.links;
+            } else {
+                at += 1;
+                stands = at;
+            }
+        }
+        match chain.len() - stands {
             // What rests is not known to stand by itself.
             0 | 1 if one.left_out().is_some() => 0,
             links => {
@@ -153,7 +159,7 @@ mod tests {
         [0x10000, 0x30000].into_iter().for_each(|at| extents.cover(Addr(at), 8));
         let header = Header { kind: Kind::Python, code: Addr(1), back: Addr::NULL, instruction: 0, copy: 0 };
         let place = extents.find(Addr(0x30000), 8).unwrap();
-        let chain = [Link { at: Addr(0x30000), header, place, agreed: true }];
+        let chain = [Link::new(Addr(0x30000), header, place, true)];
         let (mut unmoved, both) = (Unmoved::default(), [(0x10000, b"abcdefgh"), (0x30000, b"ijklmnop")]);
         let (plan, copies) = look(&both, &mut extents);
         unmoved.keep(&plan, &extents, &copies[0]);
@@ -167,13 +173,9 @@ mod tests {
         let (end, frame) = (Addr(0x30000), Addr(0x10000));
         let mut extents = Extents::new(0);
         [end, frame].into_iter().for_each(|at| extents.cover(at, 8));
-        let links = |at: Addr, kind| Header { kind, code: at, back: Addr::NULL, instruction: 0, copy: 0 };
-        let chain = [(frame, Kind::Python), (end, Kind::Own)].map(|(at, kind)| Link {
-            at,
-            header: links(at, kind),
-            place: extents.find(at, 8).unwrap(),
-            agreed: true,
-        });
+        let header = |at: Addr, kind| Header { kind, code: at, back: Addr::NULL, instruction: 0, copy: 0 };
+        let chain = [(frame, Kind::Python), (end, Kind::Own)]
+            .map(|(at, kind)| Link::new(at, header(at, kind), extents.find(at, 8).unwrap(), true));
         let mut unmoved = Unmoved::default();
         let mut look = |extents: &mut Extents, bytes: &[u8; 8]| {
             let mut tape = Tape::default();

@@ -16,8 +16,9 @@ use crate::model::Torn;
 use super::code::{Codes, Epoch, Known};
 use super::ends::Ends;
 use super::exception::Exceptions;
-use super::extents::{Copy, Extents, Place, Way};
+use super::extents::{Copy, Extents, Way};
 use super::frame::{Frame, Frames, Header, Kind, MAX_FRAMES};
+use super::link::{self, Link};
 use super::plan::{Plan, Slot};
 use super::proof::Proof;
 use super::settle::Heard;
@@ -62,19 +63,6 @@ pub struct Watch {
     /// The last stack that was named, from the base up, and the moment at which its functions were known.
     last: Vec<(Header, StackNumber)>,
     last_epoch: Option<Epoch>,
-}
-
-/// A frame in a chain.
-#[derive(Debug, Clone, Copy)]
-pub struct Link {
-    /// Where it is.
-    pub at: Addr,
-    /// What it says.
-    pub header: Header,
-    /// Where it was read.
-    pub place: Place,
-    /// Both copies agree on it.
-    pub agreed: bool,
 }
 
 /// What was planned of a thread.
@@ -193,8 +181,7 @@ impl Watch {
 
     /// How many Python frames of the chain that was read last stand from the one at `at` down to the base, it among them.
     pub fn depth(&self, at: Addr) -> Option<usize> {
-        let place = self.chain.iter().position(|link| link.at == at)?;
-        Some(self.chain.get(place..)?.iter().filter(|link| link.header.kind == Kind::Python).count())
+        self.chain.iter().find(|link| link.at == at).map(|link| link.height)
     }
 
     /// Looks for the calls of the stack that was read last of which it is not known that they happen.
@@ -300,26 +287,40 @@ impl Watch {
     /// reach a base, if it does not; fails with the address of a frame that was not read.
     fn follow(&mut self, plan: &Plan, top: Addr, means: &mut Means<'_>) -> Result<Option<Torn>, Addr> {
         let stands = self.unmoved.links(plan, &self.frames, &self.asked.frames, &self.chain);
-        self.chain.drain(..self.chain.len() - stands);
+        let moved = self.chain.len() - stands;
         self.fresh.clear();
-        let end = self.follow_to(plan, top, means);
+        let end = self.follow_to(plan, top, moved, means);
         let joins = if let Ok(End::Joins(place)) = end { place } else { self.chain.len() };
         self.stands = self.chain.len() - joins;
-        self.frames.meet(self.chain.iter().skip(joins).map(|link| link.place));
-        self.chain.splice(..joins, self.fresh.drain(..));
+        self.frames.meet(link::runs(&self.chain[joins..]).map(|run| run.place));
+        let fresh = self.fresh.len();
+        // Most often as many links are new as were there.
+        if fresh == joins {
+            self.chain[..joins].copy_from_slice(&self.fresh);
+        } else {
+            self.chain.splice(..joins, self.fresh.drain(..));
+        }
+        link::sum_up(&mut self.chain, fresh);
         end.map(|end| if let End::Torn(torn) = end { Some(torn) } else { None })
     }
 
-    /// The same, as far as to what stands as it stood.
-    fn follow_to(&mut self, plan: &Plan, top: Addr, means: &mut Means<'_>) -> Result<End, Addr> {
+    /// The same, as far as to what stands as it stood: all but the innermost `moved` links.
+    fn follow_to(
+        &mut self,
+        plan: &Plan,
+        top: Addr,
+        moved: usize,
+        means: &mut Means<'_>,
+    ) -> Result<End, Addr> {
         let Watch { frames: extents, chain, fresh, asked, .. } = self;
+        let chain = &chain[moved..];
         let (mut next, mut python, mut milestone) = (top, 0, top);
         while !next.is_null() {
             // A call or a return leads to the innermost link of it; a stack that only became shorter, to any.
             let candidates = if fresh.is_empty() { chain.len() } else { chain.len().min(1) };
             let joins = chain.iter().take(candidates).position(|link| link.at == next);
             if let Some(place) = joins.filter(|_| chain.len() + fresh.len() <= MAX_FRAMES) {
-                return Ok(End::Joins(place));
+                return Ok(End::Joins(moved + place));
             }
             if python >= MAX_FRAMES || fresh.len() >= MAX_LINKS || means.step(1).is_none() {
                 return Ok(End::Torn(Torn::TooDeep));
@@ -336,7 +337,7 @@ impl Watch {
                 return Ok(End::Torn(Torn::Garbage));
             }
             python += usize::from(header.kind == Kind::Python);
-            fresh.push(Link { at: next, header, place, agreed });
+            fresh.push(Link::new(next, header, place, agreed));
             next = header.back;
             if next == milestone {
                 return Ok(End::Torn(Torn::Cycle));
@@ -372,6 +373,7 @@ impl Watch {
             agreed &= others.next() == Some(&(link.at, link.header));
             link.agreed = agreed;
         }
+        link::sum_up(&mut self.chain, usize::MAX);
         self.again = again;
     }
 
@@ -441,8 +443,7 @@ impl Watch {
             last.clear();
         }
         // What stands as it stood is called what it was called.
-        let is_python = |link: &&Link| link.header.kind == Kind::Python;
-        let mut old = chain.iter().rev().take(*stands).filter(is_python).count();
+        let mut old = chain.get(chain.len() - *stands).map_or(0, |link| link.height);
         let named = old.checked_sub(1).and_then(|place| last.get(place));
         let skipped = match named {
             Some((_, number)) => {
