@@ -90,8 +90,8 @@ impl Way {
 pub struct Copy {
     /// In the order of their addresses.
     slots: Vec<Slot>,
-    /// The one that was not read.
-    left_out: Option<usize>,
+    /// Those that were not read.
+    left_out: Vec<usize>,
 }
 
 impl Extents {
@@ -102,7 +102,7 @@ impl Extents {
 
     /// Plans to read all of them.
     pub fn plan(&self, plan: &mut Plan, copy: &mut Copy) {
-        copy.left_out = None;
+        copy.left_out.clear();
         copy.slots.clear();
         copy.slots.extend(self.stretches.iter().map(|stretch| stretch.plan(plan)));
     }
@@ -111,13 +111,14 @@ impl Extents {
     /// that what `middle` plans: whatever that reads lies between the two copies of each link.
     ///
     /// The outermost one is read but once, in the middle, where it is one thing of `span` bytes: there is nothing else in it that
-    /// could be of another moment, and all others lie around it. There, it is not read at all if it `rests`.
+    /// could be of another moment, and all others lie around it. Of those that are one thing, the outermost `rest` are not read
+    /// at all.
     pub fn plan_twice<T>(
         &mut self,
         plan: &mut Plan,
         span: usize,
         way: Way,
-        rests: bool,
+        rest: usize,
         [one, two]: &mut [Copy; 2],
         middle: impl FnOnce(&mut Plan) -> T,
     ) -> T {
@@ -129,12 +130,9 @@ impl Extents {
         // Most often they are in order already.
         order.sort_by_key(|place| stretches[*place].met);
         let most = span as u64 + *slack;
-        let (others, outermost) = match order.split_last() {
-            Some((last, inner)) if !inner.is_empty() && stretches[*last].len() <= most => {
-                (inner, Some(*last))
-            }
-            _ => (order.as_slice(), None),
-        };
+        let outer = order.iter().skip(1).rev().take(rest.max(1));
+        let single = outer.take_while(|place| stretches[**place].len() <= most).count();
+        let (others, single) = order.split_at(order.len() - single);
         let copy = |copy: &mut Copy, plan: &mut Plan, way: Way| {
             copy.slots.resize(stretches.len(), Slot::default());
             for number in 0..others.len() {
@@ -144,19 +142,17 @@ impl Extents {
                 };
                 copy.slots[place] = stretches[place].plan(plan);
             }
+            copy.left_out.clear();
         };
         copy(one, plan, way);
-        let shared = outermost.map(|place| {
-            let len = if rests { 0 } else { stretches[place].len() as usize };
-            (place, plan.add(Addr(stretches[place].from), len))
-        });
+        let nothing = plan.add(Addr::NULL, 0);
+        let shared = if rest == 0 { single.first().map(|place| stretches[*place].plan(plan)) } else { None };
         let planned = middle(plan);
         copy(two, plan, way.back());
-        if let Some((place, slot)) = shared {
-            (one.slots[place], two.slots[place]) = (slot, slot);
+        for copy in [one, two] {
+            single.iter().for_each(|place| copy.slots[*place] = shared.unwrap_or(nothing));
+            copy.left_out.extend(single.iter().filter(|_| rest > 0));
         }
-        one.left_out = outermost.filter(|_| rests);
-        two.left_out = one.left_out;
         planned
     }
 
@@ -273,9 +269,9 @@ impl Copy {
         self.slots.iter().map(|slot| plan.get(*slot))
     }
 
-    /// The stretch that was not read because it rests.
-    pub(super) fn left_out(&self) -> Option<usize> {
-        self.left_out
+    /// The stretches that were not read because they rest.
+    pub(super) fn left_out(&self) -> &[usize] {
+        &self.left_out
     }
 }
 
@@ -345,18 +341,19 @@ mod tests {
             extents.cover(Addr(at), 8);
         }
         let (mut plan, mut copies) = (Plan::default(), [Copy::default(), Copy::default()]);
-        // The outermost is read once if it is one thing, and not at all if it rests.
+        // The outermost is read once if it is one thing, and not at all if it rests; so may others be.
         let both = [Way::Inward, Way::Outward];
         let cases =
-            [(4, true, 3 + 1 + 3), (8, true, 2 + 1 + 2), (4, false, 3 + 1 + 3), (8, false, 2 + 1 + 1 + 2)];
-        for ((span, rests, pieces), way) in cases.into_iter().flat_map(|case| both.map(|way| (case, way))) {
+            [(4, 1, 7), (8, 1, 2 + 1 + 2), (8, 9, 1 + 1 + 1), (4, 0, 3 + 1 + 3), (8, 0, 2 + 1 + 1 + 2)];
+        for ((span, rest, pieces), way) in cases.into_iter().flat_map(|case| both.map(|way| (case, way))) {
             plan.clear();
             let add = |plan: &mut Plan| plan.add(Addr(0x40000), 1);
-            let middle = extents.plan_twice(&mut plan, span, way, rests, &mut copies, add);
-            assert_eq!((plan.pieces(), copies[0].left_out().is_some()), (pieces, rests && span == 8));
+            let middle = extents.plan_twice(&mut plan, span, way, rest, &mut copies, add);
+            let left_out = if span == 8 { rest.min(2) } else { 0 };
+            assert_eq!((plan.pieces(), copies[0].left_out().len()), (pieces, left_out));
             plan.read(&tape);
             let place = extents.find(Addr(0x30004), 2).unwrap();
-            let expected = Some(&b"mn"[..]).filter(|_| copies[0].left_out() != Some(place.stretch));
+            let expected = Some(&b"mn"[..]).filter(|_| !copies[0].left_out().contains(&place.stretch));
             assert_eq!(copies.each_ref().map(|copy| copy.get(&plan, place)), [expected; 2]);
             assert_eq!(plan.get(middle), Some(&b"q"[..]));
         }

@@ -66,8 +66,7 @@ impl Proof<'_> {
         let mut copies = [Copy::default(), Copy::default()];
         plan.clear();
         let before = self.ask_top(plan);
-        let between =
-            extents.plan_twice(plan, 0, Way::Outward, false, &mut copies, |plan| self.ask_top(plan));
+        let between = extents.plan_twice(plan, 0, Way::Outward, 0, &mut copies, |plan| self.ask_top(plan));
         let after = self.ask_top(plan);
         plan.read(means.memory);
         let words = [before, between, after]

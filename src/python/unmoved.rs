@@ -3,18 +3,19 @@
 //! Design constraint: the answer is the one that following would give. So whole stretches of memory are compared, from their
 //! starts on, in both copies, with what the last look read there; frames in the part that all three share say what they said.
 //!
-//! A chain of Python's frames ends at one of the interpreter's own, which its outermost function was called from. It is written
-//! once, before that function begins, so it is not read again while the frames that it leads to stand where and as they stood,
-//! but for one look in so many.
+//! A chain of Python's frames ends at some of the interpreter's own, from which its outermost function was called. They are written
+//! once, before that function begins, so they rest, which is not to be read, while its frame stands where and as it stood; but one
+//! look in so many reads them.
 
 use super::extents::{Copy, Extents};
-use super::link::Link;
+use super::frame::Kind;
+use super::link::{self, Link};
 use super::plan::Plan;
 
 /// Bytes that are compared at once; where they differ, the place is found in smaller and smaller steps.
 const STEPS: [usize; 3] = [4096, 512, FINE];
 const FINE: usize = 64;
-/// After so many looks at which the end of the chain and the frame on it stood, the end rests; and one in so many it is read.
+/// After so many looks at which the end of the chain and the frame on it stood, it rests; and one in so many it is read.
 const RESTS: u32 = 16;
 const READ: u32 = 32;
 /// The most bytes that are kept from one look to the next.
@@ -29,15 +30,18 @@ pub(super) struct Unmoved {
     same: Vec<usize>,
     /// Which state of the stretches they are of.
     version: u64,
-    /// At how many looks on end the end of the chain stood, and the frame on it.
+    /// How many frames of the interpreter's own are at the end of the chain, and in how many stretches.
+    ends: usize,
+    rest: usize,
+    /// At how many looks in a row these stood, and the frame on them.
     stood: u32,
 }
 
 impl Unmoved {
-    /// Whether the end of the chain need not be read.
-    pub(super) fn rests(&self, extents: &Extents) -> bool {
+    /// How many stretches at the end of the chain need not be read.
+    pub(super) fn rest(&self, extents: &Extents) -> usize {
         let kept = !self.bytes.is_empty() && self.version == extents.version();
-        kept && self.stood >= RESTS && !self.stood.is_multiple_of(READ)
+        if kept && self.stood >= RESTS && !self.stood.is_multiple_of(READ) { self.rest } else { 0 }
     }
 
     /// Has nothing to compare with any more.
@@ -54,7 +58,7 @@ impl Unmoved {
         self.version = extents.version();
         let mut at = 0;
         for (number, stretch) in first.stretches(plan).enumerate() {
-            if first.left_out() == Some(number) {
+            if first.left_out().contains(&number) {
                 at += extents.len_of(number);
                 if at > self.bytes.len() {
                     return self.forget();
@@ -90,7 +94,7 @@ impl Unmoved {
         let [one, two] = copies;
         let mut kept = self.bytes.as_slice();
         for (number, (first, second)) in one.stretches(plan).zip(two.stretches(plan)).enumerate() {
-            if one.left_out() == Some(number) {
+            if one.left_out().contains(&number) {
                 let len = extents.len_of(number);
                 let Some((_, others)) = kept.split_at_checked(len) else { break };
                 self.same.push(len);
@@ -105,21 +109,27 @@ impl Unmoved {
         }
         let (mut stands, mut at) = (0, 0);
         while let Some(Link { run, .. }) = chain.get(at) {
-            if run.agreed && self.same.get(run.place.stretch).is_some_and(|same| run.place.to <= *same) {
+            let same = self.same.get(run.place.stretch).is_some_and(|same| run.place.to <= *same);
+            // Only the end may rest, whatever else lies near it.
+            let read = !one.left_out().contains(&run.place.stretch) || at + self.ends >= chain.len();
+            if run.agreed && same && read {
                 at += run.links;
             } else {
                 at += 1;
                 stands = at;
             }
         }
-        match chain.len() - stands {
-            // What rests is not known to stand by itself.
-            0 | 1 if one.left_out().is_some() => 0,
-            links => {
-                self.stood = if links > 1 { stood.saturating_add(1) } else { 0 };
-                links
-            }
+        let stands = chain.len() - stands;
+        // What rests is not known to stand by itself.
+        if stands <= self.ends && !one.left_out().is_empty() {
+            return 0;
         }
+        self.ends = chain.iter().rev().take_while(|link| link.header.kind == Kind::Own).count();
+        self.rest = link::runs(&chain[chain.len() - self.ends..]).count();
+        if stands > self.ends {
+            self.stood = stood.saturating_add(1);
+        }
+        stands
     }
 }
 
@@ -182,12 +192,12 @@ mod tests {
             tape.put(frame, bytes);
             tape.put(end, b"ijklmnop");
             let (mut plan, mut copies) = (Plan::default(), [Copy::default(), Copy::default()]);
-            let rests = unmoved.rests(extents);
-            extents.plan_twice(&mut plan, 8, Way::Inward, rests, &mut copies, |_| ());
+            let rest = unmoved.rest(extents);
+            extents.plan_twice(&mut plan, 8, Way::Inward, rest, &mut copies, |_| ());
             plan.read(&tape);
             let links = unmoved.links(&plan, extents, &copies, &chain);
             unmoved.keep(&plan, extents, &copies[0]);
-            (rests, links)
+            (rest > 0, links)
         };
         assert_eq!(look(&mut extents, b"abcdefgh"), (false, 0));
         let looks: Vec<_> = (0..2 * READ).map(|_| look(&mut extents, b"abcdefgh")).collect();

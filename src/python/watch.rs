@@ -210,8 +210,8 @@ impl Watch {
         if apart {
             newest(plan);
         }
-        let rests = unmoved.rests(extents);
-        extents.plan_twice(plan, frames.span, way, rests, &mut asked.frames, |plan| {
+        let rest = unmoved.rest(extents);
+        extents.plan_twice(plan, frames.span, way, rest, &mut asked.frames, |plan| {
             if asked.heard {
                 witnesses.plan(plan, &mut asked.witnesses);
             }
@@ -358,8 +358,8 @@ impl Watch {
         while !next.is_null() && again.len() < MAX_LINKS {
             let Some(place) = self.frames.find(next, frames.span) else { break };
             let copy = &self.asked.frames[1];
-            let header = if copy.left_out() == Some(place.stretch) {
-                self.chain.last().filter(|link| link.at == next).map(|link| link.header)
+            let header = if copy.left_out().contains(&place.stretch) {
+                self.chain.iter().rev().find(|link| link.at == next).map(|link| link.header)
             } else {
                 copy.get(plan, place).map(|copy| frames.header(Struct::over(copy)))
             };
