@@ -23,6 +23,31 @@ pub struct Link {
     pub run: Run,
 }
 
+/// Notices when a chain that is followed comes back to where it was, after at most three times as many steps as there are in the
+/// round (R. P. Brent, An improved Monte Carlo factorization algorithm, 1980).
+#[derive(Debug)]
+pub struct Round {
+    milestone: Addr,
+    steps: usize,
+}
+
+impl Round {
+    /// A chain that begins at `top`.
+    pub fn new(top: Addr) -> Round {
+        Round { milestone: top, steps: 0 }
+    }
+
+    /// Takes the step to `next`; whether the chain has come round.
+    pub fn closes(&mut self, next: Addr) -> bool {
+        let closes = next == self.milestone;
+        self.steps += 1;
+        if self.steps.is_power_of_two() {
+            self.milestone = next;
+        }
+        closes
+    }
+}
+
 /// A link and those right behind it that lie in the same stretch.
 #[derive(Debug, Clone, Copy)]
 pub struct Run {
@@ -84,6 +109,20 @@ pub fn runs(chain: &[Link]) -> impl Iterator<Item = Run> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_chain_that_comes_round_is_noticed_soon() {
+        for (way_in, round) in [(0, 1), (0, 7), (5, 1), (100, 3), (3, 100)] {
+            let at = |step: usize| {
+                Addr(if step < way_in { step } else { way_in + (step - way_in) % round } as u64)
+            };
+            let mut followed = Round::new(at(0));
+            let steps = (1..10_000).take_while(|step| !followed.closes(at(*step))).count();
+            assert!(steps < 3 * (way_in + round), "{way_in}, {round}: {steps}");
+        }
+        let mut followed = Round::new(Addr(0));
+        assert!((1..10_000).all(|at| !followed.closes(Addr(at))));
+    }
 
     #[test]
     fn links_know_of_those_behind_them() {

@@ -18,7 +18,7 @@ use super::ends::Ends;
 use super::exception::Exceptions;
 use super::extents::{Copy, Extents, Way};
 use super::frame::{Frame, Frames, Header, Kind, MAX_FRAMES};
-use super::link::{self, Link};
+use super::link::{self, Link, Round};
 use super::plan::{Plan, Slot};
 use super::proof::Proof;
 use super::settle::Heard;
@@ -314,7 +314,7 @@ impl Watch {
     ) -> Result<End, Addr> {
         let Watch { frames: extents, chain, fresh, asked, .. } = self;
         let chain = &chain[moved..];
-        let (mut next, mut python, mut milestone) = (top, 0, top);
+        let (mut next, mut python, mut round) = (top, 0, Round::new(top));
         while !next.is_null() {
             // A call or a return leads to the innermost link of it; a stack that only became shorter, to any.
             let candidates = if fresh.is_empty() { chain.len() } else { chain.len().min(1) };
@@ -339,11 +339,8 @@ impl Watch {
             python += usize::from(header.kind == Kind::Python);
             fresh.push(Link::new(next, header, place, agreed));
             next = header.back;
-            if next == milestone {
+            if round.closes(next) {
                 return Ok(End::Torn(Torn::Cycle));
-            }
-            if fresh.len().is_power_of_two() {
-                milestone = next;
             }
         }
         Ok(End::Base)
@@ -355,6 +352,7 @@ impl Watch {
         let mut again = std::mem::take(&mut self.again);
         again.clear();
         let mut next = top.unwrap_or_default();
+        let mut round = Round::new(next);
         while !next.is_null() && again.len() < MAX_LINKS {
             let Some(place) = self.frames.find(next, frames.span) else { break };
             let copy = &self.asked.frames[1];
@@ -366,6 +364,10 @@ impl Watch {
             let Some(header) = header else { break };
             again.push((next, header));
             next = header.back;
+            // What is torn may lead back to itself, and often does.
+            if round.closes(next) {
+                break;
+            }
         }
         let mut agreed = next.is_null();
         let mut others = again.iter().rev();
