@@ -10,7 +10,7 @@ use std::process::Command;
 
 use pitviper::target::maps::Maps;
 use serde_json::Value;
-use support::{Python, Target, pitviper, python, pythons, start};
+use support::{Python, Target, pitviper, python, pythons, start, wait_until};
 
 const ROOMS: &str = include_str!("programs/rooms.py");
 const MIB: u64 = 1 << 20;
@@ -132,15 +132,27 @@ fn present(target: &Target) -> Vec<u64> {
     present
 }
 
+/// Whether all threads of a process sleep in a system call: it writes to no page meanwhile.
+fn waits(target: &Target) -> bool {
+    let mut tasks = std::fs::read_dir(format!("/proc/{}/task", target.pid())).unwrap();
+    tasks.all(|task| {
+        let call = std::fs::read_to_string(task.unwrap().path().join("syscall"));
+        call.is_ok_and(|call| call.starts_with(|first: char| first.is_ascii_digit()))
+    })
+}
+
 #[test]
 fn looking_at_a_heap_brings_in_no_page_that_was_never_written() {
     for python in pythons() {
         let target = start(python, ROOMS);
+        // Twice: a thread that waits for another one to let go of the GIL does not wait for good, but the other one runs.
+        wait_until("all threads wait", || (0..2).all(|_| waits(&target)));
         let before = present(&target);
         heap(&target);
         let more: Vec<u64> =
             present(&target).into_iter().filter(|page| before.binary_search(page).is_err()).collect();
-        assert_eq!(more, [] as [u64; 0], "{}: pages of {}", python.name, target.pid());
+        let maps = std::fs::read_to_string(format!("/proc/{}/maps", target.pid())).unwrap();
+        assert_eq!(more, [] as [u64; 0], "{}: pages of 4096 bytes of\n{maps}", python.name);
     }
 }
 
