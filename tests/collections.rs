@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use support::{Python, SOME, Target, pythons, start, wait_until};
 
-const COLLECTIONS: &str = include_str!("programs/collections.py");
+const COLLECTIONS: &str = include_str!("programs/collected.py");
 /// From one look to the next, in seconds.
 const PERIOD: f64 = 0.002;
 /// For how long a target makes garbage, in seconds; on some Pythons more.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use support::{Python, pitviper, pythons, some, start};
 
 const COLLECTOR: &str = include_str!("programs/collector.py");
-const COLLECTIONS: &str = include_str!("programs/collections.py");
+const COLLECTIONS: &str = include_str!("programs/collected.py");
 const MS: u64 = 1_000_000;
 
 fn lines(output: &[u8]) -> Vec<Value> {

@@ -8,8 +8,8 @@ const PAGE: usize = 4096;
 /// Bytes that begin where a page does.
 ///
 /// A processor takes a load for one of what it stored shortly before if the twelve lowest bits of both addresses are alike. So a
-/// copy to where a page has up to 31 bytes more before it than where it comes from takes five times as long (measured on an AMD
-/// EPYC by `process_vm_readv`), and large vectors begin 16 bytes into a page, where arenas do not.
+/// copy to where a page has up to 31 bytes more before it than where it comes from takes several times as long, and large vectors begin
+/// 16 bytes into a page, where arenas do not (`scripts/bench heap` has a pause beside a copy to where a page begins).
 #[derive(Debug, Default)]
 pub struct Sheet {
     bytes: Vec<u8>,

@@ -183,17 +183,15 @@ impl Extents {
     /// How many bytes an object asks for where it stands, what lies before it included, by its first bytes. `None` where
     /// that is not known: a type may ask for whatever it likes.
     pub fn own_size(&self, class: &Class, object: &[u8]) -> Option<u64> {
-        let items = || word(object, self.var.ob_size.offset()).cast_signed().unsigned_abs();
         let fixed = class.basicsize;
         let own = match class.kind {
             Kind::Plain | Kind::Tuple | Kind::Bytes | Kind::Number => {
-                let items = if class.itemsize > 0 { items() } else { 0 };
-                fixed.checked_add(items.checked_mul(class.itemsize)?)?
+                self.each(fixed, class.itemsize, object)?
             }
             Kind::Int => {
                 let digits = match self.long.lv_tag {
                     Some(tag) => (word(object, tag.offset()) >> 3).max(1),
-                    None => items(),
+                    None => self.items(object),
                 };
                 let digit = self.long.digit_size.unwrap_or(4) as u64;
                 // A subclass has its own part behind the digits.
@@ -237,6 +235,17 @@ impl Extents {
         (!class.pre_header).then_some(lone)
     }
 
+    /// How many items an object has.
+    fn items(&self, object: &[u8]) -> u64 {
+        word(object, self.var.ob_size.offset()).cast_signed().unsigned_abs()
+    }
+
+    /// So many bytes, and so many more for each item; 0 where there are none.
+    #[inline]
+    fn each(&self, fixed: u64, item: u64, object: &[u8]) -> Option<u64> {
+        if item == 0 { Some(fixed) } else { self.items(object).checked_mul(item)?.checked_add(fixed) }
+    }
+
     /// What such an instance takes, if that is known, what lies before it included, and whether it is interned. `None` of a string
     /// that has characters elsewhere, or twice.
     #[inline]
@@ -244,10 +253,8 @@ impl Extents {
         Some(match *lone {
             Lone::Unknown => (None, false),
             Lone::Digits => (self.own_size(class, object), false),
-            Lone::Each { fixed, item: 0 } => (Some(fixed), false),
             Lone::Each { fixed, item } => {
-                let items = word(object, self.var.ob_size.offset()).cast_signed().unsigned_abs();
-                (Some(items.saturating_mul(item).saturating_add(fixed)).filter(|own| *own < MAX_PART), false)
+                (self.each(fixed, item, object).filter(|own| *own < MAX_PART), false)
             }
             Lone::Text(ascii) => {
                 let state = word(object, ascii.state);
