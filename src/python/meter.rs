@@ -126,8 +126,17 @@ impl Meter {
                 more -= 1;
             }
         }
-        // Pools that came into use and are full already, or went out of it from being full.
+        // Pools that came into use and are full already, or went out of it from being full. A single one may be a pool that comes and
+        // goes with each temporary object, for the next one to be full: that it was in use is then read at another moment than which
+        // pool came first. It counts where a pool that came first before has become full.
         let payload = (self.arenas.pool_size() as usize - self.pools.header_size()) as i64;
+        let filled = |class: usize| {
+            let is = after.former.get(class).copied().flatten();
+            is.is_some_and(|is| (is.used + 1) * is.size > payload as usize)
+        };
+        if more.abs() == 1 && !(0..self.classes).any(|class| changed(class).is_some() && filled(class)) {
+            more = 0;
+        }
         let size = if grown.blocks == 0 { 0 } else { grown.bytes / grown.blocks };
         grown.bytes += more * payload;
         grown.blocks += more * payload / size.clamp(16, 512);
@@ -187,6 +196,12 @@ mod tests {
         check(began(), glance(next, &[head(16, 253), None], 8), 16 * 246 + 64 + 4048, 248 + 253);
         // All of it came back, and the pool went back to its arena.
         check(began(), glance([None, None], &[head(16, 0), None], 4), -160, -10);
+        // A pool was in use for a temporary object when the first ones were read, and was not when those in use were counted; or
+        // the other way around, at the first glance or at the second one.
+        let full = |in_use| glance([None, None], &[None, None], in_use);
+        check(glance([pool(0x4000, 16, 1, 1), None], &[], 5), full(5), -16, -1);
+        check(full(5), full(6), 0, 0);
+        check(full(6), full(5), 0, 0);
         // A pool with holes comes first: what it had before is nobody's.
         check(began(), glance([pool(0x2000, 16, 9, 99), None], &[head(16, 253), None], 5), 16 * 243, 243);
     }

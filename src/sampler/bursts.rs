@@ -24,6 +24,9 @@ const STEP: Duration = Duration::from_micros(50);
 /// One in which it has not run for so long, or in which it has run for longer than it should have, says nothing.
 const PATIENCE: Duration = Duration::from_millis(4);
 const LONGEST: Duration = Duration::from_micros(500);
+/// Nor does one if the process ran for so long from before the first look at its stack until after the last one: we were kept from
+/// a processor ourselves, and the stack may be that of another moment than what memory grew by.
+const FARTHEST: Duration = Duration::from_millis(1);
 /// How far apart bursts begin at least.
 const EVERY: Nanos = Nanos(2_000_000);
 /// After so long an allocator is looked for again that was not found.
@@ -36,6 +39,8 @@ pub struct Bursts {
     meter: Option<Meter>,
     looked: Option<Instant>,
     last: Option<At>,
+    /// For how long the process had run before the look that the next burst begins with.
+    ahead: Option<Duration>,
     rows: Vec<Allocation>,
 }
 
@@ -58,7 +63,7 @@ struct End {
 impl Bursts {
     /// Those of a process.
     pub fn new(located: Located) -> Bursts {
-        Bursts { located, meter: None, looked: None, last: None, rows: Vec::new() }
+        Bursts { located, meter: None, looked: None, last: None, ahead: None, rows: Vec::new() }
     }
 
     /// What was seen since this was last asked.
@@ -73,7 +78,13 @@ impl Bursts {
             .then_some("memory is put down to no stack: nothing shows how much the allocator hands out")
     }
 
-    /// Takes a burst that begins with what was looked at just now, if it is time for one.
+    /// Is told that a look follows, which a burst will begin with if it is time for one.
+    pub(super) fn announce(&mut self, process: &Process, at: At) {
+        let due = self.last.is_none_or(|last| at.since(last) >= EVERY);
+        self.ahead = if due { process.cpu_time() } else { None };
+    }
+
+    /// Takes a burst that begins with what was looked at just now, if that was announced and it is time for one.
     pub(super) fn burst(
         &mut self,
         process: &Process,
@@ -82,15 +93,13 @@ impl Bursts {
         at: At,
         names: Names<'_>,
     ) {
-        if self.last.is_some_and(|last| at.since(last) < EVERY) {
-            return;
-        }
+        let Some(ahead) = self.ahead.take() else { return };
         self.last = Some(at);
         let Some(meter) = self.meter(process, python) else { return };
         let memory = process.memory();
         let began = Instant::now();
         let Some(start) = process.cpu_time() else { return };
-        let ran = || process.cpu_time().map_or(LONGEST, |now| now.saturating_sub(start));
+        let since = |then| process.cpu_time().map_or(Duration::MAX, |now| now.saturating_sub(then));
         let Some(before) = meter.glance(memory, &Glance::default()) else { return };
         let Names { tracks, places, interner, events } = names;
         let holder =
@@ -99,20 +108,20 @@ impl Bursts {
         let first = End::of(thread, python);
         let track = tracks.id(thread, interner, events);
         let stack = places.stack(thread.stack, python, interner, events);
-        while ran() < LENGTH {
+        while since(start) < LENGTH {
             if began.elapsed() > PATIENCE {
                 return;
             }
             thread::sleep(STEP);
         }
         let after = meter.glance(memory, &before);
-        let span = ran();
+        let span = since(start);
         python.look(memory, tasks);
         let last = holder(python)
             .and_then(|place| python.seen.threads.get(place))
             .map(|thread| End::of(thread, python));
         let last = last.filter(|last| last.thread == first.thread);
-        let Some(after) = after.filter(|_| span < LONGEST) else { return };
+        let Some(after) = after.filter(|_| span < LONGEST && since(ahead) < FARTHEST) else { return };
         let span = Nanos(span.as_nanos() as u64);
         let stood = !first.functions.is_empty() && last.is_some_and(|last| last.functions == first.functions);
         let evidence = if stood { Evidence::Burst(span) } else { Evidence::Moved(span) };

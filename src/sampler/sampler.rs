@@ -188,6 +188,7 @@ impl Sampler {
                 clock.set_period(period);
                 budget.iter_mut().for_each(|budget| budget.ask(period));
             }
+            self.bursts.iter_mut().for_each(|bursts| bursts.announce(&self.process, tick.at));
             let held = self.look(&mut hold, tick.at);
             self.collections.iter_mut().for_each(Collections::confirm);
             let is_blind = self.python.seen.threads.is_empty();
