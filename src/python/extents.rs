@@ -12,6 +12,10 @@ const MAX_STRETCHES: usize = 4096;
 const MAX_BYTES: u64 = 16 << 20;
 /// After so many looks, what was not met in them is let go of.
 const PERIOD: u32 = 256;
+/// After so many looks, stretches that were met at fewer than so many of them are: a piece that is read in vain at each look, twice,
+/// costs more than looking again at the one that needs it. Frames of generators lie anywhere, each time somewhere else.
+const WINDOW: u32 = 16;
+const HITS: u32 = 2;
 /// No stretch is made longer than it must be beyond the end of a page: the next one may not be there.
 const PAGE: u64 = 4096;
 
@@ -44,6 +48,9 @@ struct Stretch {
     high: u64,
     /// When the last thing was met in it.
     met: u32,
+    /// At how many looks of this window something was, and at which one last.
+    hits: u32,
+    look: u32,
 }
 
 impl Stretch {
@@ -183,6 +190,10 @@ impl Extents {
             stretch.high = stretch.high.max(stretch.from + all.to as u64);
             self.met = self.met.wrapping_add(1);
             stretch.met = self.met;
+            if stretch.look != self.looks {
+                stretch.look = self.looks;
+                stretch.hits += 1;
+            }
         }
     }
 
@@ -200,8 +211,15 @@ impl Extents {
     pub fn cover(&mut self, addr: Addr, len: usize) {
         let Some(end) = addr.0.checked_add(len as u64) else { return };
         self.version += 1;
-        let mut new =
-            Stretch { from: addr.0, to: self.with_slack(end), low: addr.0, high: end, met: self.met };
+        let mut new = Stretch {
+            from: addr.0,
+            to: self.with_slack(end),
+            low: addr.0,
+            high: end,
+            met: self.met,
+            hits: 1,
+            look: self.looks,
+        };
         let near = |one: u64, next: u64| next <= one.saturating_add(GAP);
         let first = self.stretches.partition_point(|stretch| !near(stretch.to, new.from));
         let mut behind = first;
@@ -211,6 +229,7 @@ impl Extents {
             new.low = new.low.min(stretch.low);
             new.high = new.high.max(stretch.high);
             new.met = new.met.max(stretch.met);
+            new.hits = new.hits.max(stretch.hits + u32::from(stretch.look != self.looks));
             behind += 1;
         }
         self.stretches.splice(first..behind, [new]);
@@ -223,11 +242,10 @@ impl Extents {
 
     /// Lets go of what has not been met for long.
     pub fn tend(&mut self) {
-        self.looks += 1;
-        if self.looks < PERIOD {
+        self.looks = self.looks.wrapping_add(1);
+        if !self.looks.is_multiple_of(PERIOD) {
             return;
         }
-        self.looks = 0;
         self.version += 1;
         let slack = self.slack;
         self.stretches.retain_mut(|stretch| {
@@ -239,6 +257,19 @@ impl Extents {
             }
             met
         });
+    }
+
+    /// Lets go of stretches that are hardly ever met. Called after [`Extents::tend`].
+    pub fn prune(&mut self) {
+        if !self.looks.is_multiple_of(WINDOW) {
+            return;
+        }
+        let before = self.stretches.len();
+        self.stretches.retain_mut(|stretch| std::mem::take(&mut stretch.hits) >= HITS);
+        if self.stretches.len() < before {
+            self.order.clear();
+            self.version += 1;
+        }
     }
 
     /// Lets go of those that could not be read.
@@ -328,6 +359,25 @@ mod tests {
             extents.tend();
         }
         check(&extents, &[(0x10000, 0x10040)]);
+    }
+
+    #[test]
+    fn what_is_hardly_ever_met_is_not_read_each_time() {
+        let mut extents = Extents::new(0);
+        extents.cover(Addr(0x10000), 64);
+        for look in 0..4 * WINDOW {
+            extents.find(Addr(0x10000), 64);
+            // One that lies somewhere else each time, and one that is met now and then.
+            extents.cover(Addr(0x100_0000 + u64::from(look) * 0x10000), 64);
+            if look.is_multiple_of(WINDOW / HITS - 1) {
+                extents.cover(Addr(0x20000), 64);
+                extents.find(Addr(0x20000), 64);
+            }
+            extents.tend();
+            extents.prune();
+            assert!(extents.stretches.len() <= 3 + WINDOW as usize);
+        }
+        assert!(extents.find(Addr(0x10000), 64).is_some() && extents.find(Addr(0x20000), 64).is_some());
     }
 
     #[test]

@@ -85,6 +85,8 @@ fields! {
         code: Field<Addr>,
         instr: Field<Addr>,
         owner: Field<u8>,
+        /// How many values lie in it; below 0 while it runs (up to 3.13).
+        stacktop: Option<Field<i32>>,
         /// Which copy of the instructions it runs, on free-threaded builds (3.14 and later).
         tlbc_index: Option<Field<u32>>,
     }
@@ -232,6 +234,20 @@ impl Frames {
         match &self.style {
             Style::Objects(objects) => objects.header(copy),
             Style::Interpreter(interpreter) => interpreter.header(copy),
+        }
+    }
+
+    /// Whether a frame says of itself that it is called. One that has returned does not, until another one comes to lie where it
+    /// lay. In 3.11 to 3.13 only one that runs does, or that has called into C (`stacktop`, Python/ceval.c); from 3.14 on
+    /// those do that wait for what they called, too (`f_executable`, which `clear_thread_frame` clears).
+    pub fn is_called(&self, copy: Struct<'_>) -> bool {
+        match &self.style {
+            Style::Objects(objects) => objects.header(copy).kind == Kind::Python,
+            Style::Interpreter(interpreter) => {
+                let Header { kind, code, .. } = interpreter.header(copy);
+                let runs = copy.maybe(interpreter.frame.stacktop).is_none_or(|values| values < 0);
+                kind == Kind::Python && !code.is_null() && runs
+            }
         }
     }
 

@@ -19,6 +19,8 @@ pub mod stacks;
 pub mod proof;
 pub mod ends;
 pub mod link;
+mod called;
+mod hear;
 pub mod watch;
 pub mod settle;
 pub mod gil;

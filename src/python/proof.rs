@@ -5,10 +5,10 @@ use crate::memory::{Addr, Word};
 
 use super::extents::{Copy, Extents, Way};
 use super::frame::{Frame, Frames, Header, Kind};
-use super::link::Link;
+use super::link::{Link, Round};
 use super::plan::{Plan, Slot};
 use super::stacks::{StackNumber, Stacks};
-use super::watch::Means;
+use super::watch::{MAX_LINKS, Means};
 
 /// How often the calls of a stack are looked for.
 const TRIES: u32 = 3;
@@ -16,8 +16,12 @@ const TRIES: u32 = 3;
 const MAX_CALLS: usize = 128;
 /// Frames that lie no further apart than this are read as one.
 const NEAR: u64 = 4096;
-/// How often those are read within one try.
+/// How often those are read within one try: two copies in a row have to agree.
 const NEAR_COPIES: usize = 2;
+/// The same where the frames lie in a stack of the interpreter's own: what is called there is soon called again.
+const STACK_COPIES: usize = 6;
+/// The most calls that are read so at once.
+const MAX_NEAR: usize = 16;
 /// How many copies are read of others, some of the one frame and some of the other.
 const FAR_COPIES: usize = 12;
 
@@ -43,11 +47,12 @@ impl Proof<'_> {
             if open.last().is_none_or(|last| last + 1 >= python.len()) {
                 return;
             }
+            let calls = open.iter().map(|place| [python[*place], python[place + 1]]);
             let happens = if means.frames.are_apart() {
-                let calls = open.iter().map(|place| [python[*place], python[place + 1]]);
                 one_by_one(calls, plan, means, stacks)
             } else {
-                self.at_once(plan, means, stacks)
+                let near = calls.filter(|[callee, caller]| caller < callee && callee.0 - caller.0 <= NEAR);
+                one_by_one(near.take(MAX_NEAR), plan, means, stacks) | self.at_once(plan, means, stacks)
             };
             if !happens {
                 return;
@@ -55,19 +60,23 @@ impl Proof<'_> {
         }
     }
 
-    /// Reads all frames twice. A frame that has returned looks as it did before, so those count that both copies tell of, from
-    /// the base up, as the frame that the thread says is the innermost leads to them; that one itself only if it stays so.
+    /// Reads all frames twice. One that waits for what it called looks like one that has returned, so those count that both copies
+    /// tell of, from the base up, as the frame that the thread says is the innermost leads to them; that one itself only if it stays so.
     fn at_once(&self, plan: &mut Plan, means: &mut Means<'_>, stacks: &mut Stacks) -> bool {
         let span = means.frames.span;
-        let mut extents = Extents::new(0);
+        let mut copies = [Copy::default(), Copy::default()];
+        plan.clear();
+        // It may be elsewhere by now, and what is called there is called, too.
+        let mut extents = Extents::new(means.frames.slack());
         for link in self.chain {
             extents.cover(link.at, span);
         }
-        let mut copies = [Copy::default(), Copy::default()];
-        plan.clear();
-        let before = self.ask_top(plan);
-        let between = extents.plan_twice(plan, 0, Way::Outward, 0, &mut copies, |plan| self.ask_top(plan));
-        let after = self.ask_top(plan);
+        let Proof { newest, within, .. } = self;
+        let ask_top =
+            |plan: &mut Plan| (plan.add(*newest, Addr::SIZE), within.map(|at| plan.add(at, Addr::SIZE)));
+        let before = ask_top(plan);
+        let between = extents.plan_twice(plan, 0, Way::Outward, 0, &mut copies, ask_top);
+        let after = ask_top(plan);
         plan.read(means.memory);
         let words = [before, between, after]
             .map(|(newest, within)| (plan.word::<Addr>(newest), plan.word::<Addr>(within.unwrap_or(newest))));
@@ -75,12 +84,15 @@ impl Proof<'_> {
         let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
         let mut follow = |top: Addr, copy: &Copy| {
             let mut chain = Vec::new();
-            let mut next = top;
-            while !next.is_null() && chain.len() <= 2 * self.chain.len() {
+            let (mut next, mut round) = (top, Round::new(top));
+            while !next.is_null() && chain.len() < MAX_LINKS {
                 let place = extents.find(next, span)?;
                 let header = means.frames.header(Struct::over(copy.get(plan, place)?));
                 chain.push((next, header));
                 next = header.back;
+                if round.closes(next) {
+                    break;
+                }
             }
             next.is_null().then_some(chain)
         };
@@ -108,13 +120,10 @@ impl Proof<'_> {
         }
         happens
     }
-
-    fn ask_top(&self, plan: &mut Plan) -> (Slot, Option<Slot>) {
-        (plan.add(self.newest, Addr::SIZE), self.within.map(|at| plan.add(at, Addr::SIZE)))
-    }
 }
 
-/// Reads calls whose frames lie anywhere. A frame that has returned says so itself, so these need nothing else.
+/// Reads calls by their two frames alone: of those that lie anywhere, each says itself that it has returned, and of those side by
+/// side, the inner one that it runs.
 fn one_by_one(
     calls: impl Iterator<Item = [Addr; 2]>,
     plan: &mut Plan,
@@ -124,7 +133,7 @@ fn one_by_one(
     let mut happens = false;
     plan.clear();
     let calls: Vec<Asked> =
-        calls.map(|[callee, caller]| Asked::new(callee, caller, means.frames.span, plan)).collect();
+        calls.map(|[callee, caller]| Asked::new(callee, caller, means.frames, plan)).collect();
     plan.read(means.memory);
     for call in calls {
         if let Some([callee, caller]) = call.hear(plan, means.frames) {
@@ -145,12 +154,13 @@ struct Asked {
 impl Asked {
     /// Plans to read both frames. Those that lie near each other are read as one, faster than anything happens. Others are
     /// read in an order that is left to chance: to go on as that asks for, a program would have to know it.
-    fn new(callee: Addr, caller: Addr, span: usize, plan: &mut Plan) -> Asked {
+    fn new(callee: Addr, caller: Addr, frames: &Frames, plan: &mut Plan) -> Asked {
+        let span = frames.span;
         let mut asked = Asked { caller, callees: Vec::new(), callers: Vec::new() };
         let (low, high) = (callee.min(caller), callee.max(caller));
         if high.0 - low.0 <= NEAR {
             let len = (high.0 - low.0) as usize + span;
-            for _ in 0..NEAR_COPIES {
+            for _ in 0..if frames.are_apart() { NEAR_COPIES } else { STACK_COPIES } {
                 let slot = plan.add(low, len);
                 asked.callees.push((slot, (callee.0 - low.0) as usize));
                 asked.callers.push((slot, (caller.0 - low.0) as usize));
@@ -166,18 +176,35 @@ impl Asked {
         asked
     }
 
-    /// What both frames said, if all copies agree that one calls the other.
+    /// What both frames said, if copies agree that one calls the other: all of them, or two in a row where each holds both.
     fn hear(&self, plan: &Plan, frames: &Frames) -> Option<[Header; 2]> {
-        let header = |(slot, from): &(Slot, usize)| {
-            let copy = plan.get(*slot)?.get(*from..from + frames.span)?;
-            Some(frames.header(Struct::over(copy)))
+        let said = |(slot, from): &(Slot, usize)| {
+            let copy = Struct::over(plan.get(*slot)?.get(*from..from + frames.span)?);
+            Some((frames.header(copy), frames.is_called(copy)))
         };
-        let callee = header(self.callees.first()?)?;
-        let caller = header(self.callers.first()?)?;
-        let stays = self.callees.iter().all(|copy| header(copy).is_some_and(|copy| copy.is_as(&callee)))
-            && self.callers.iter().all(|copy| header(copy) == Some(caller));
-        let calls = callee.back == self.caller && callee.kind == Kind::Python && caller.kind == Kind::Python;
-        (stays && calls).then_some([callee, caller])
+        let calls = |callee: &Header, caller: &Header| {
+            callee.back == self.caller && callee.kind == Kind::Python && caller.kind == Kind::Python
+        };
+        if frames.are_apart() {
+            let [(callee, _), (caller, _)] = [said(self.callees.first()?)?, said(self.callers.first()?)?];
+            let stays =
+                self.callees.iter().all(|copy| said(copy).is_some_and(|(copy, _)| copy.is_as(&callee)))
+                    && self.callers.iter().all(|copy| said(copy).is_some_and(|(copy, _)| copy == caller));
+            return (stays && calls(&callee, &caller)).then_some([callee, caller]);
+        }
+        let mut before: Option<[Header; 2]> = None;
+        for (callee, caller) in self.callees.iter().zip(&self.callers) {
+            let [(callee, called), (caller, _)] = [said(callee)?, said(caller)?];
+            let now = (called && calls(&callee, &caller)).then_some([callee, caller]);
+            if let (Some([callee, caller]), Some([other, same])) = (now, before)
+                && callee.is_as(&other)
+                && caller == same
+            {
+                return now;
+            }
+            before = now;
+        }
+        None
     }
 }
 

@@ -6,8 +6,7 @@ use crate::model::{Quality, Torn};
 use super::stacks::{StackNumber, Stacks};
 use super::watch::Verdict;
 
-/// For so many of these only the innermost frame of the first read is taken: what comes out whole at the first try that does
-/// is biased to what stands still for long.
+/// After so many of these something else than the innermost frame of the first read is taken, if there is something.
 const ANCHORED: u32 = 4;
 /// How often a stack is read again because not all of it was where it was expected, or ends where none did.
 const MISSES: u32 = 48;
@@ -41,16 +40,16 @@ pub trait Ask {
 
 /// Takes what the first read brought, or reads again until there is something to take; `None` where there is no such thread.
 ///
-/// A sample stands for the moment of its first read. A stack that was whole then is taken, or one that changed, as the first
-/// copy told it, where all of it was seen whole before. Else it is read again. Then what comes out whole is what stands still
-/// for long, so it is taken only where the innermost frame is the one of the first read. Failing that, another moment's whole
-/// stack is better than none, then one that changed, and then what holds still at the base. Nothing is taken whose calls were
-/// not seen to happen.
+/// A sample stands for the moment of its first read. A stack that was whole then is taken, and so is one that changed, as the
+/// first copy told it, where all of it was seen whole before, or where its innermost frame says itself that it was called and all
+/// calls are known to happen. Else it is read again, and what has the same innermost frame and is whole is taken. What comes out
+/// whole at another moment is what stands still for long: so after a few of these the earliest is taken of those that will do,
+/// whole or not. Failing that, what holds still at the base is kept. Nothing is taken whose calls were not seen to happen.
 pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<Settled> {
     let mut heard = first;
     let mut anchor = None;
     let (mut retries, mut misses) = (0, 0);
-    let (mut other, mut likely, mut partial) = (None, None, Settled::nothing());
+    let (mut early, mut partial) = (None, Settled::nothing());
     loop {
         let (top, verdict) = heard;
         anchor = anchor.or(top);
@@ -63,28 +62,28 @@ pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<S
                     if retries == 0 {
                         return Some(Settled { stack, quality: Quality::Whole });
                     }
-                    other = other.or(Some(Settled { stack, quality: Quality::Retried }));
-                    if top == anchor || retries >= ANCHORED {
-                        return Some(Settled { stack, quality: Quality::Retried });
+                    let retried = Settled { stack, quality: Quality::Retried };
+                    if top == anchor {
+                        return Some(retried);
                     }
+                    early = early.or(Some(retried));
                 } else {
                     partial.improve(part);
                 }
                 retries += 1;
             }
-            Verdict::Changed { seen, agreed } => {
+            Verdict::Changed { seen, sure, agreed } => {
                 if let Some(stack) = seen {
-                    if stacks.was_whole(stack) {
-                        return Some(Settled { stack, quality: Quality::Probable });
-                    }
-                    if proven_part(stack, stacks, ask) == stack {
-                        likely = likely.or(Some(Settled { stack, quality: Quality::Probable }));
+                    let known = stacks.was_whole(stack);
+                    if known || proven_part(stack, stacks, ask) == stack {
+                        let probable = Settled { stack, quality: Quality::Probable };
+                        early = early.or(Some(probable));
+                        if known || sure {
+                            return early;
+                        }
                     }
                 }
                 partial.improve(stacks.proven_part(agreed));
-                if retries >= ANCHORED && (other.is_some() || likely.is_some()) {
-                    return other.or(likely);
-                }
                 retries += 1;
             }
             Verdict::Ends(stack) => {
@@ -99,8 +98,11 @@ pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<S
             }
             Verdict::Missed => misses += 1,
         }
+        if retries >= ANCHORED && early.is_some() {
+            return early;
+        }
         if retries > ask.retries() || misses > MISSES || ask.is_spent() {
-            return other.or(likely).or(Some(partial));
+            return early.or(Some(partial));
         }
         heard = ask.again(stacks);
     }
@@ -193,7 +195,7 @@ mod tests {
     }
 
     fn changed(seen: StackNumber, agreed: StackNumber) -> Verdict {
-        Verdict::Changed { seen: Some(seen), agreed }
+        Verdict::Changed { seen: Some(seen), sure: false, agreed }
     }
 
     #[test]
@@ -209,9 +211,19 @@ mod tests {
     fn one_that_changed_is_believed_if_it_was_seen_whole_before() {
         check(false, &[(1, changed(KNOWN, NONE))], Some((KNOWN, Quality::Probable)));
         check(false, &[(1, changed(NEW, BASE))], Some((BASE, TOP)));
+        // What was told first is nearest to the moment that the sample stands for.
         let reads = [(1, changed(NEW, NONE)), (2, changed(KNOWN, NONE))];
-        check(true, &reads, Some((KNOWN, Quality::Probable)));
+        check(true, &reads, Some((NEW, Quality::Probable)));
+        check(false, &reads, Some((KNOWN, Quality::Probable)));
         check(true, &reads[..1], Some((NEW, Quality::Probable)));
+    }
+
+    #[test]
+    fn one_whose_innermost_frame_says_that_it_is_called_is_taken_at_once() {
+        let sure = Verdict::Changed { seen: Some(NEW), sure: true, agreed: NONE };
+        let reads = [(1, sure), (1, Verdict::Whole(KNOWN))];
+        check(true, &reads, Some((NEW, Quality::Probable)));
+        check(false, &reads, Some((KNOWN, Quality::Retried)));
     }
 
     #[test]
@@ -219,7 +231,8 @@ mod tests {
         let reads = [(1, changed(NEW, NONE)), (2, Verdict::Whole(KNOWN)), (1, Verdict::Whole(NEW))];
         check(true, &reads, Some((NEW, Quality::Retried)));
         let reads = [(1, changed(NEW, NONE)), (2, Verdict::Whole(KNOWN))];
-        check(true, &reads, Some((KNOWN, Quality::Retried)));
+        check(true, &reads, Some((NEW, Quality::Probable)));
+        check(false, &reads, Some((KNOWN, Quality::Retried)));
     }
 
     #[test]

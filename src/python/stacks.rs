@@ -11,7 +11,7 @@ const MAX_STACKS: usize = 1 << 20;
 const PROOFS: u32 = 3;
 /// Who looks for a call right after a stack told of it sees it at least once in so many times; for one that never happens, that
 /// takes an accident each time.
-const LOOKS: u32 = 32;
+const LOOKS: u32 = 128;
 
 /// Names a stack of one process: the frames from the base to one of them. The default is the empty one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]

@@ -4,20 +4,24 @@
 //! in the opposite order, and what both copies agree on was there at one moment between them. Where the frames lie is
 //! predicted from the last look; what was not predicted is learned, and read again from the start.
 //!
-//! Frames in a stack of the interpreter's own say nothing of whether they are called at all, so which one is the innermost is
-//! read between the two copies: once for both. A frame that is an object does say so when it has returned; there, which one is
-//! the innermost comes first, and outward from that one a chain is followed faster than it comes back.
+//! Not every frame in a stack of the interpreter's own says whether it is called at all, so which one is the innermost is read
+//! between the two copies: once for both. The innermost one does say so, and what one piece of memory holds was copied within less
+//! time than most calls take: so a stack that changed is followed through that copy in which it was called. A frame that is an
+//! object says when it has returned; there, which one is the innermost comes first, and outward from that one a chain is followed
+//! faster than it comes back.
 
 use crate::layout::Struct;
 use crate::layout::field::Room;
 use crate::memory::{Addr, Memory, Word};
 use crate::model::Torn;
 
-use super::code::{Codes, Epoch, Known};
+use super::called;
+use super::code::{Codes, Epoch};
 use super::ends::Ends;
 use super::exception::Exceptions;
 use super::extents::{Copy, Extents, Way};
 use super::frame::{Frame, Frames, Header, Kind, MAX_FRAMES};
+use super::hear;
 use super::link::{self, Link, Round};
 use super::plan::{Plan, Slot};
 use super::proof::Proof;
@@ -27,7 +31,9 @@ use super::thread::{State, Threads};
 use super::unmoved::Unmoved;
 
 /// The most frames of the interpreter's own in a chain: at most one before each of Python's, and one at the base.
-const MAX_LINKS: usize = 2 * MAX_FRAMES + 1;
+pub(super) const MAX_LINKS: usize = 2 * MAX_FRAMES + 1;
+/// So many of the newest `_PyCFrame`s are read along.
+const MAX_CFRAMES: usize = 3;
 /// How many steps it takes to read a frame alone.
 const SEEK: u32 = 32;
 /// For so many looks after a code object had to be heard, all of the stack's are read along with it.
@@ -43,8 +49,9 @@ pub struct Watch {
     /// Whether it was handling an exception, where its state alone says so.
     pub in_exception: Option<bool>,
     interpreter: Addr,
-    /// The newest `_PyCFrame`, where there are any.
-    cframe: Addr,
+    /// The newest `_PyCFrame`s that were met lately, the last one first, where there are any: each call from C makes one, and each
+    /// for itself leads to the innermost frame while it is the newest.
+    cframes: Vec<Addr>,
     frames: Extents,
     witnesses: Extents,
     /// For how many looks the witnesses are still read along.
@@ -73,8 +80,8 @@ struct Asked {
     /// Of use only where the witnesses were read along.
     witnesses: Copy,
     heard: bool,
-    /// The word that says which frame is the innermost, where the state does not.
-    within: Option<Slot>,
+    /// The words of which one says which frame is the innermost, where the state does not.
+    within: Vec<Slot>,
     /// The same at the end, where it was read before all frames.
     last: Option<Slot>,
 }
@@ -110,8 +117,10 @@ pub enum Verdict {
     Whole(StackNumber),
     /// It changed while it was read.
     Changed {
-        /// What the first copy says, if it leads to a base.
+        /// What the copy says that was followed, if it leads to a base.
         seen: Option<StackNumber>,
+        /// The innermost frame of it says itself that it was called then.
+        sure: bool,
         /// The part from the base up that both copies agree on.
         agreed: StackNumber,
     },
@@ -133,7 +142,7 @@ impl Watch {
             gone: false,
             in_exception: None,
             interpreter,
-            cframe: Addr::NULL,
+            cframes: Vec::new(),
             frames: Extents::new(frames.slack()),
             witnesses: Extents::new(0),
             hearing: 0,
@@ -187,24 +196,30 @@ impl Watch {
     /// Looks for the calls of the stack that was read last of which it is not known that they happen.
     pub fn prove(&self, stack: StackNumber, plan: &mut Plan, means: &mut Means<'_>, stacks: &mut Stacks) {
         let top = means.frames.top;
-        let (newest, within) = (top.newest().of(self.state.at), top.within(self.cframe));
+        let cframe = self.cframes.first().copied().unwrap_or_default();
+        let (newest, within) = (top.newest().of(self.state.at), top.within(cframe));
         Proof { chain: &self.chain, newest, within }.find(stack, plan, means, stacks);
     }
 
     /// Plans what is to be read of it.
     pub fn ask(&mut self, plan: &mut Plan, threads: &Threads, frames: &Frames, exceptions: &Exceptions) {
-        let Watch { state, frames: extents, witnesses, hearing, asked, cframe, unmoved, .. } = self;
-        let (top, within) = (frames.top.newest(), frames.top.within(*cframe));
+        let Watch { state, frames: extents, witnesses, hearing, asked, cframes, unmoved, .. } = self;
+        let top = frames.top.newest();
         let span = threads.span().max(top.offset() as usize + Addr::SIZE).max(exceptions.span());
         extents.tend();
+        if !frames.are_apart() {
+            extents.prune();
+        }
         asked.heard = *hearing > 0;
         if asked.heard {
             witnesses.tend();
         }
         let apart = frames.are_apart();
         let mut newest = |plan: &mut Plan| {
-            (asked.within, asked.state) =
-                (within.map(|at| plan.add(at, Addr::SIZE)), plan.add(state.at, span));
+            asked.within.clear();
+            let words = cframes.iter().filter_map(|cframe| frames.top.within(*cframe));
+            asked.within.extend(words.map(|at| plan.add(at, Addr::SIZE)));
+            asked.state = plan.add(state.at, span);
         };
         let way = if apart { Way::Outward } else { Way::Inward };
         if apart {
@@ -233,14 +248,24 @@ impl Watch {
     ) -> Heard {
         means.codes.turn();
         self.hearing = self.hearing.saturating_sub(1);
-        let (top, still) = match self.top(plan, means) {
+        let (mut top, still) = match self.top(plan, means) {
             Ok(top) => top,
             Err(verdict) => return (None, verdict),
         };
-        let verdict = match self.follow(plan, top, means) {
+        let mut sure = called::prefer(&mut self.frames, &mut self.asked.frames, plan, top, means.frames);
+        let mut end = self.follow(plan, top, means);
+        let mut held = self.holds(still == Some(top)) && matches!(end, Ok(None));
+        if !held
+            && !sure
+            && let Some(called) = called::innermost(&mut self.frames, &self.asked.frames[0], plan, top, means)
+        {
+            (top, sure) = (called, true);
+            self.unmoved.forget();
+            end = self.follow(plan, top, means);
+            held = false;
+        }
+        let verdict = match end {
             Ok(torn) => {
-                let moved = self.chain.len() - self.stands;
-                let held = still == Some(top) && self.chain.iter().take(moved).all(|link| link.agreed);
                 if !held {
                     self.agree(plan, still, means.frames);
                 }
@@ -251,7 +276,7 @@ impl Watch {
                     }
                     _ => self.unmoved.forget(),
                 }
-                self.judge(plan, (held, torn), epochs, means, stacks)
+                self.judge(plan, (held, sure, torn), epochs, means, stacks)
             }
             Err(missed) => {
                 self.unmoved.forget();
@@ -260,6 +285,12 @@ impl Watch {
             }
         };
         (Some(top), verdict)
+    }
+
+    /// Whether both copies agree on all of the chain that was followed, if they agree on where it begins.
+    fn holds(&self, begins: bool) -> bool {
+        let moved = self.chain.len() - self.stands;
+        begins && self.chain.iter().take(moved).all(|link| link.agreed)
     }
 
     /// The innermost frame, and the one that was it when the second copy was read.
@@ -272,14 +303,17 @@ impl Watch {
         self.state = state;
         self.in_exception = means.exceptions.told(state.at, copy);
         let first = copy.get(means.frames.top.newest());
-        let Some(within) = self.asked.within else {
+        if means.frames.top.within(first).is_none() {
             return Ok((first, self.asked.last.map_or(Some(first), |last| plan.word(last))));
-        };
-        if first != self.cframe {
-            self.cframe = first;
-            return Err(Verdict::Missed);
         }
-        let within = plan.word(within).ok_or(Verdict::Broken(StackNumber::default(), Torn::Unreadable))?;
+        let Some(place) = self.cframes.iter().position(|cframe| *cframe == first) else {
+            self.cframes.insert(0, first);
+            self.cframes.truncate(MAX_CFRAMES);
+            return Err(Verdict::Missed);
+        };
+        let within = self.asked.within.get(place).and_then(|within| plan.word(*within));
+        self.cframes[..=place].rotate_right(1);
+        let within = within.ok_or(Verdict::Broken(StackNumber::default(), Torn::Unreadable))?;
         Ok((within, Some(within)))
     }
 
@@ -383,7 +417,7 @@ impl Watch {
     fn judge(
         &mut self,
         plan: &Plan,
-        (held, torn): (bool, Option<Torn>),
+        (held, sure, torn): (bool, bool, Option<Torn>),
         epochs: Option<[Epoch; 2]>,
         means: &mut Means<'_>,
         stacks: &mut Stacks,
@@ -399,12 +433,12 @@ impl Watch {
         match torn.or(unnamed) {
             // A frame that was let go is in no stack that holds still.
             Some(torn) if held && torn != Torn::Garbage => return Verdict::Broken(seen, torn),
-            Some(_) => return Verdict::Changed { seen: None, agreed },
+            Some(_) => return Verdict::Changed { seen: None, sure, agreed },
             None => {}
         }
         let mut outer = self.chain.iter().rev();
         let Some(base) = outer.next().map(|link| link.header.kind) else {
-            return if held { Verdict::Whole(seen) } else { Verdict::Changed { seen: None, agreed } };
+            return if held { Verdict::Whole(seen) } else { Verdict::Changed { seen: None, sure, agreed } };
         };
         let python = self.chain.iter().rev().find(|link| link.header.kind == Kind::Python);
         let end = (base, python.map_or(Addr::NULL, |link| link.header.code));
@@ -412,7 +446,7 @@ impl Watch {
             return if held {
                 Verdict::Ends(seen)
             } else {
-                Verdict::Changed { seen: None, agreed: StackNumber::default() }
+                Verdict::Changed { seen: None, sure, agreed: StackNumber::default() }
             };
         }
         // Of one that moved, the base may have held still all the same.
@@ -421,8 +455,8 @@ impl Watch {
         match (held, known) {
             (true, true) => Verdict::Whole(seen),
             (true, false) => Verdict::Ends(seen),
-            (false, true) => Verdict::Changed { seen: Some(seen), agreed },
-            (false, false) => Verdict::Changed { seen: None, agreed: StackNumber::default() },
+            (false, true) => Verdict::Changed { seen: Some(seen), sure, agreed },
+            (false, false) => Verdict::Changed { seen: None, sure, agreed: StackNumber::default() },
         }
     }
 
@@ -474,7 +508,7 @@ impl Watch {
                     same = false;
                 }
                 let copy = asked.heard.then_some(&asked.witnesses);
-                match frame(&link.header, (plan, &mut *witnesses, copy), after, steady, means) {
+                match hear::frame(&link.header, (plan, &mut *witnesses, copy), after, steady, means) {
                     Ok(Some(frame)) => seen = stacks.on(seen, frame),
                     Ok(None) => unheard = true,
                     Err(why) => {
@@ -512,7 +546,14 @@ impl Watch {
             let mut room = Room::default();
             let Ok(copy) = Struct::read(means.memory, next, span, &mut room) else { return };
             let header = means.frames.header(copy);
-            if header.kind == Kind::Dead {
+            // What is left of a frame on a stack leads anywhere.
+            let is_known = || means.codes.last_at(header.code).is_some();
+            let is_frame = match header.kind {
+                Kind::Dead => false,
+                Kind::Own => true,
+                Kind::Python => is_known() || means.codes.learn(means.memory, header.code).is_ok(),
+            };
+            if !is_frame {
                 return;
             }
             means.frames.learn(means.memory, next);
@@ -541,40 +582,4 @@ struct Named {
     /// What both copies agree on, from the base up.
     agreed: StackNumber,
     torn: Option<Torn>,
-}
-
-/// The place in a function that a frame stands at; `None` where the function has to be heard first, and will be.
-fn frame(
-    header: &Header,
-    read: (&Plan, &mut Extents, Option<&Copy>),
-    after: Option<Epoch>,
-    steady: Option<Epoch>,
-    means: &mut Means<'_>,
-) -> Result<Option<Frame>, Torn> {
-    let (plan, witnesses, copy) = read;
-    let known = match means.codes.known(header.code, after) {
-        Known::Unsure(id) => {
-            match copy.map(|copy| means.codes.hear(header.code, (plan, &mut *witnesses, copy), steady)) {
-                Some(Some(true)) => Some(id),
-                Some(Some(false)) => {
-                    means.codes.learn(means.memory, header.code)?;
-                    None
-                }
-                Some(None) | None => None,
-            }
-        }
-        Known::Sure(id) => Some(id),
-        Known::Not if header.code.is_null() => return Err(Torn::Garbage),
-        Known::Not => {
-            means.codes.learn(means.memory, header.code)?;
-            None
-        }
-    };
-    let Some(code) = known else {
-        means.codes.cover(header.code, witnesses);
-        return Ok(None);
-    };
-    let offset = means.frames.offset(means.memory, header)?;
-    let holds = means.codes.get(code).is_some_and(|code| code.holds(offset));
-    if holds { Ok(Some(Frame { code, offset })) } else { Err(Torn::Garbage) }
 }

@@ -1,0 +1,58 @@
+//! Which frame of a stack is the innermost one that is called, by what one copy of the stack says alone.
+//!
+//! Design constraint: which frame is the innermost is kept elsewhere, and was read at another moment than the frames. A short
+//! call is over in between. But the frames of the interpreter's own lie side by side, one piece of memory is copied in less time
+//! than a call takes, and the innermost frame says of itself that it is called ([`Frames::is_called`]).
+
+use crate::layout::Struct;
+use crate::memory::{Addr, Word};
+
+use super::extents::{Copy, Extents, Place};
+use super::frame::Frames;
+use super::plan::Plan;
+use super::watch::Means;
+
+/// In so many places at most a frame is looked for that is called: in the last 32 KiB of a stack.
+const MAX_PLACES: usize = 4096;
+
+/// Puts the second copy first where the frame at `top` is called in that one alone: it was called, or came back, only after the
+/// first one was read. Says whether it is called in the one that is first then.
+pub(super) fn prefer(
+    extents: &mut Extents,
+    copies: &mut [Copy; 2],
+    plan: &Plan,
+    top: Addr,
+    frames: &Frames,
+) -> bool {
+    let Some(place) = extents.find(top, frames.span).filter(|_| !frames.are_apart()) else { return false };
+    let [first, second] = copies
+        .each_ref()
+        .map(|copy| copy.get(plan, place).is_some_and(|copy| frames.is_called(Struct::over(copy))));
+    if second && !first {
+        copies.swap(0, 1);
+    }
+    first || second
+}
+
+/// The innermost frame that is called in a copy, in the stretch in which `top` lies, which is not called in it. Frames of the
+/// interpreter's own lie there in the order of their calls.
+pub(super) fn innermost(
+    extents: &mut Extents,
+    copy: &Copy,
+    plan: &Plan,
+    top: Addr,
+    means: &Means<'_>,
+) -> Option<Addr> {
+    let Means { frames, codes, .. } = means;
+    let place = extents.find(top, frames.span).filter(|_| !frames.are_apart())?;
+    let whole = Place { from: 0, to: extents.len_of(place.stretch), ..place };
+    let bytes = copy.get(plan, whole)?;
+    let from = top.0 - place.from as u64;
+    let places = bytes.len().checked_sub(frames.span)? / Addr::SIZE;
+    (0..=places).rev().take(MAX_PLACES).find_map(|place| {
+        let start = place * Addr::SIZE;
+        let copy = Struct::over(bytes.get(start..start + frames.span)?);
+        let is_one = frames.is_called(copy) && codes.last_at(frames.header(copy).code).is_some();
+        is_one.then_some(Addr(from + start as u64))
+    })
+}
