@@ -16,10 +16,12 @@ use pitviper::python::{Python, ThreadLook};
 use pitviper::target::locate::locate;
 use pitviper::target::{Proc, Process};
 use serde::Deserialize;
-use support::{Target, pythons, start};
+use support::{Target, pythons, start, wait_until};
 
 /// How often a program is asked for its stacks until two answers agree; it needs more than one only while it starts.
 const PATIENCE: usize = 200;
+
+const BUSY: &str = include_str!("programs/busy.py");
 
 /// What a program says of itself.
 #[derive(Debug, Deserialize, PartialEq)]
@@ -158,8 +160,20 @@ fn a_stack_that_moves_never_loses_its_base() {
 fn the_holder_of_the_gil_is_the_thread_that_computes() {
     const LOOKS: usize = 200;
     for python in pythons() {
-        let target = start(python, include_str!("programs/busy.py"));
+        let target = start(python, BUSY);
         let mut seen = Seen::open(&target);
+        // The others were started just now, and may still be on their way into their waits.
+        wait_until("the others wait", || {
+            seen.look();
+            let threads = &seen.python.seen.threads;
+            let others = threads.iter().filter(|thread| thread.name.as_deref() != Some("computes"));
+            let waits = |thread: &ThreadLook| {
+                let at = seen.frames(thread).first().map(|frame| (frame.0.clone(), frame.3));
+                let last = Some(("<module>".into(), Some(BUSY.lines().count() as u32)));
+                thread.holds_gil == Some(false) && (at == last || at.is_some_and(|(name, _)| name == "wait"))
+            };
+            others.filter(|thread| waits(thread)).count() == 2
+        });
         let mut held = 0;
         for _ in 0..LOOKS {
             seen.look();

@@ -75,7 +75,7 @@ pub fn some() -> impl Iterator<Item = &'static Python> {
 
 /// Asks again and again until something is so; gives up when that is out of all proportion.
 #[track_caller]
-pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < Duration::from_secs(30), "{what}: not in 30 seconds");
