@@ -308,6 +308,23 @@ fn another_function_at_the_same_address_has_its_own_name() {
     }
 }
 
+#[test]
+fn a_chain_that_comes_round_and_holds_still_is_told_to_have_no_base() {
+    for mut played in Played::styles() {
+        let place =
+            played.expected.iter().position(|thread| thread.name.as_deref() == Some("methods")).unwrap();
+        let frame = played.word(played.top("methods"));
+        let caller = played.word(played.back(frame));
+        played.put(played.back(caller), frame);
+        played.run();
+        played.look();
+        let quality = played.python.seen.threads[place].quality;
+        assert_eq!(quality, Quality::BaseMissing(Torn::Cycle), "{}", played.name);
+        let frames = &seen(&played.python)[place].frames;
+        assert_eq!(frames[..2], played.expected[place].frames[..2], "{}", played.name);
+    }
+}
+
 /// Two copies of a whole stack may agree by accident, again and again; the copies that a call is looked for by do not.
 #[test]
 fn a_call_that_is_not_there_when_it_is_looked_for_is_not_told() {

@@ -254,8 +254,8 @@ impl Watch {
         };
         let mut sure = called::prefer(&mut self.frames, &mut self.asked.frames, plan, top, means.frames);
         let mut end = self.follow(plan, top, means);
-        let mut held = self.holds(still == Some(top)) && matches!(end, Ok(None));
-        if !held
+        let mut held = self.holds(still == Some(top));
+        if (!held || end.is_err())
             && !sure
             && let Some(called) = called::innermost(&mut self.frames, &self.asked.frames[0], plan, top, means)
         {
