@@ -15,7 +15,7 @@ use pitviper::memory::{Addr, Fault, Memory, Piece, Tape};
 use pitviper::model::{Quality, Torn};
 use pitviper::python::Python;
 use pitviper::target::{Located, Root, Thread};
-use taped::{ThreadLabel, seen, tapes};
+use taped::{ThreadLabel, pages, seen, tapes};
 
 /// Threads are listed anew after a while, so a look that does so is not counted; this many are tried.
 const LOOKS: usize = 50;
@@ -64,19 +64,6 @@ impl Memory for Counted {
         self.tape.borrow().gather(pieces, buf);
         self.disturb(pieces, buf);
     }
-}
-
-/// A tape with whole pages, as a process has: what nobody read when it was recorded is zero.
-fn pages(tape: &Tape) -> Tape {
-    const PAGE: u64 = 4096;
-    let mut whole = Tape::default();
-    for (addr, bytes) in tape.pieces() {
-        let start = addr.0 / PAGE * PAGE;
-        let end = (addr.0 + bytes.len() as u64).next_multiple_of(PAGE);
-        whole.put(Addr(start), &vec![0; (end - start) as usize]);
-    }
-    tape.pieces().for_each(|(addr, bytes)| whole.put(addr, bytes));
-    whole
 }
 
 /// A recorded program under observation.

@@ -16,7 +16,7 @@ use pitviper::memory::{Addr, Memory, Recorder, Tape};
 use pitviper::target::locate::locate;
 use pitviper::target::{Proc, Process};
 use support::{pythons, start};
-use taped::{Label, directory, look, tapes};
+use taped::{Label, directory, look, pages, tapes};
 
 /// The cases of the parked program that are put on tape: few, for the sake of the repository's size.
 const CASES: &str = "ONLY = ['methods', 'generators', 'comprehensions', 'two-byte name', 'four-byte file', 'far back', 'await']";
@@ -86,7 +86,9 @@ fn every_tape_replays_without_a_python() {
     let tapes = tapes();
     assert!(tapes.len() >= 11, "a tape for every version");
     for (name, label, tape) in tapes {
-        assert_eq!(look(&label.located(&catalogue), &tape, &label.tasks()), label.threads, "{name}");
+        // What is read beyond the frames themselves, up to the end of their page, has changed since some were recorded.
+        let threads = look(&label.located(&catalogue), &pages(&tape), &label.tasks());
+        assert_eq!(threads, label.threads, "{name}");
     }
 }
 

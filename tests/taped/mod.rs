@@ -142,3 +142,16 @@ pub fn tapes() -> Vec<(String, Label, Tape)> {
     };
     names.into_iter().map(read).collect()
 }
+
+/// A tape with whole pages, as a process has: what nobody read when it was recorded is zero.
+pub fn pages(tape: &Tape) -> Tape {
+    const PAGE: u64 = 4096;
+    let mut whole = Tape::default();
+    for (addr, bytes) in tape.pieces() {
+        let start = addr.0 / PAGE * PAGE;
+        let end = (addr.0 + bytes.len() as u64).next_multiple_of(PAGE);
+        whole.put(Addr(start), &vec![0; (end - start) as usize]);
+    }
+    tape.pieces().for_each(|(addr, bytes)| whole.put(addr, bytes));
+    whole
+}
