@@ -192,7 +192,7 @@ impl Extents {
             stretch.met = self.met;
             if stretch.look != self.looks {
                 stretch.look = self.looks;
-                stretch.hits += 1;
+                stretch.hits = stretch.hits.saturating_add(1);
             }
         }
     }
@@ -229,7 +229,7 @@ impl Extents {
             new.low = new.low.min(stretch.low);
             new.high = new.high.max(stretch.high);
             new.met = new.met.max(stretch.met);
-            new.hits = new.hits.max(stretch.hits + u32::from(stretch.look != self.looks));
+            new.hits = new.hits.max(stretch.hits.saturating_add(u32::from(stretch.look != self.looks)));
             behind += 1;
         }
         self.stretches.splice(first..behind, [new]);

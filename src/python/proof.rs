@@ -16,11 +16,12 @@ const TRIES: u32 = 3;
 const MAX_CALLS: usize = 128;
 /// Frames that lie no further apart than this are read as one.
 const NEAR: u64 = 4096;
-/// How often those are read within one try: two copies in a row have to agree.
+/// How often those are read within one try.
 const NEAR_COPIES: usize = 2;
-/// The same where the frames lie in a stack of the interpreter's own: what is called there is soon called again.
+/// The same where the frames lie in a stack of the interpreter's own, where two copies in a row have to agree: what is called there
+/// is soon called again.
 const STACK_COPIES: usize = 6;
-/// The most calls that are read so at once.
+/// The most calls that are read so at once, in such a stack.
 const MAX_NEAR: usize = 16;
 /// How many copies are read of others, some of the one frame and some of the other.
 const FAR_COPIES: usize = 12;
@@ -86,6 +87,7 @@ impl Proof<'_> {
             let mut chain = Vec::new();
             let (mut next, mut round) = (top, Round::new(top));
             while !next.is_null() && chain.len() < MAX_LINKS {
+                means.step(1)?;
                 let place = extents.find(next, span)?;
                 let header = means.frames.header(Struct::over(copy.get(plan, place)?));
                 chain.push((next, header));

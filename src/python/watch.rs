@@ -104,7 +104,7 @@ pub struct Means<'a> {
 
 impl Means<'_> {
     /// Takes some steps; `None` where there are none left.
-    fn step(&mut self, steps: u32) -> Option<()> {
+    pub(super) fn step(&mut self, steps: u32) -> Option<()> {
         *self.steps = self.steps.saturating_sub(steps);
         (*self.steps > 0).then_some(())
     }
