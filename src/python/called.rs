@@ -15,23 +15,10 @@ use super::watch::Means;
 /// In so many places at most a frame is looked for that is called: in the last 32 KiB of a stack.
 const MAX_PLACES: usize = 4096;
 
-/// Puts the second copy first where the frame at `top` is called in that one alone: it was called, or came back, only after the
-/// first one was read. Says whether it is called in the one that is first then.
-pub(super) fn prefer(
-    extents: &mut Extents,
-    copies: &mut [Copy; 2],
-    plan: &Plan,
-    top: Addr,
-    frames: &Frames,
-) -> bool {
-    let Some(place) = extents.find(top, frames.span).filter(|_| !frames.are_apart()) else { return false };
-    let [first, second] = copies
-        .each_ref()
-        .map(|copy| copy.get(plan, place).is_some_and(|copy| frames.is_called(Struct::over(copy))));
-    if second && !first {
-        copies.swap(0, 1);
-    }
-    first || second
+/// Whether the frame at `top` is called in a copy.
+pub(super) fn is(extents: &mut Extents, copy: &Copy, plan: &Plan, top: Addr, frames: &Frames) -> bool {
+    let bytes = extents.find(top, frames.span).and_then(|place| copy.get(plan, place));
+    bytes.is_some_and(|bytes| frames.is_called(Struct::over(bytes)))
 }
 
 /// The innermost frame that is called in a copy, in the stretch in which `top` lies, which is not called in it. Frames of the

@@ -1,5 +1,6 @@
 //! Code objects: what a function is called and where it was written, kept for as long as it stays true.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -86,6 +87,8 @@ pub struct Codes {
     /// The type of all code objects, once one was met.
     code_type: Option<Addr>,
     kept: FxHashMap<Addr, Kept>,
+    /// Where they are.
+    places: BTreeSet<Addr>,
     ids: FxHashMap<Arc<Code>, CodeId>,
     /// The rows of the ids from `first` on.
     rows: Vec<Arc<Code>>,
@@ -177,6 +180,7 @@ impl Codes {
             kind: LineTable::bind(layout)?,
             code_type: None,
             kept: FxHashMap::default(),
+            places: BTreeSet::new(),
             ids: FxHashMap::default(),
             rows: Vec::new(),
             first: 0,
@@ -194,6 +198,7 @@ impl Codes {
     pub fn clear(&mut self) {
         self.first = self.first.saturating_add(self.rows.len() as u32);
         self.kept.clear();
+        self.places.clear();
         self.ids.clear();
         self.rows.clear();
         self.tables = 0;
@@ -236,6 +241,12 @@ impl Codes {
         self.kept.get(&addr).map(|kept| kept.id)
     }
 
+    /// The last code object that begins before `addr`, if it is known.
+    pub fn before(&self, addr: Addr) -> Option<(Addr, &Code)> {
+        let place = *self.places.range(..addr).next_back()?;
+        Some((place, self.get(self.last_at(place)?)?))
+    }
+
     /// Whether the function at `addr`, if it is known, rests between calls.
     pub fn rests(&self, addr: Addr) -> bool {
         self.last_at(addr).and_then(|id| self.get(id)).is_some_and(|code| code.rests)
@@ -263,6 +274,7 @@ impl Codes {
             let bytes = copy.get(plan, extents.find(group.at, group.len)?)?;
             if !group.pieces.iter().all(|(from, piece)| bytes.get(*from..from + piece.len()) == Some(piece)) {
                 self.kept.remove(&addr);
+                self.places.remove(&addr);
                 return Some(false);
             }
         }
@@ -279,6 +291,7 @@ impl Codes {
         let (code, witness) = self.read(memory, addr)?;
         let id = self.keep(code);
         self.kept.insert(addr, Kept { id, witness, turn: 0, epoch: None });
+        self.places.insert(addr);
         Ok(())
     }
 

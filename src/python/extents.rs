@@ -74,24 +74,6 @@ pub struct Place {
     pub to: usize,
 }
 
-/// In which direction along a chain its links are read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Way {
-    /// The innermost first.
-    Outward,
-    /// The outermost first.
-    Inward,
-}
-
-impl Way {
-    fn back(self) -> Way {
-        match self {
-            Way::Outward => Way::Inward,
-            Way::Inward => Way::Outward,
-        }
-    }
-}
-
 /// All stretches, as they were planned.
 #[derive(Debug, Default)]
 pub struct Copy {
@@ -114,53 +96,55 @@ impl Extents {
         copy.slots.extend(self.stretches.iter().map(|stretch| stretch.plan(plan)));
     }
 
-    /// Plans to read all of them twice, the first time in the one direction along the chain and then in the other, and between
-    /// that what `middle` plans: whatever that reads lies between the two copies of each link.
+    /// Plans to read all of them twice, outward along the chain and then back, and between that what the last of two others plans:
+    /// whatever that reads lies between the two copies of each link. The stretch that `first` is in comes first of all, then what
+    /// the first of the two plans; stretches that the last look did not meet come last.
     ///
     /// The outermost one is read but once, in the middle, where it is one thing of `span` bytes: there is nothing else in it that
     /// could be of another moment, and all others lie around it. Of those that are one thing, the outermost `rest` are not read
     /// at all.
-    pub fn plan_twice<T>(
+    pub fn plan_twice(
         &mut self,
         plan: &mut Plan,
         span: usize,
-        way: Way,
+        first: Option<Addr>,
         rest: usize,
         [one, two]: &mut [Copy; 2],
-        middle: impl FnOnce(&mut Plan) -> T,
-    ) -> T {
-        let Extents { stretches, order, slack, .. } = self;
+        [behind, middle]: [&mut dyn FnMut(&mut Plan); 2],
+    ) {
+        let Extents { stretches, order, slack, looks, .. } = self;
         if order.len() != stretches.len() {
             order.clear();
             order.extend(0..stretches.len());
         }
-        // Most often they are in order already.
+        let last = looks.wrapping_sub(1);
         order.sort_by_key(|place| stretches[*place].met);
         let most = span as u64 + *slack;
         let outer = order.iter().skip(1).rev().take(rest.max(1));
         let single = outer.take_while(|place| stretches[**place].len() <= most).count();
-        let (others, single) = order.split_at(order.len() - single);
-        let copy = |copy: &mut Copy, plan: &mut Plan, way: Way| {
-            copy.slots.resize(stretches.len(), Slot::default());
-            for number in 0..others.len() {
-                let place = match way {
-                    Way::Outward => others[number],
-                    Way::Inward => others[others.len() - 1 - number],
-                };
-                copy.slots[place] = stretches[place].plan(plan);
-            }
-            copy.left_out.clear();
-        };
-        copy(one, plan, way);
+        let outermost = order.len() - single;
+        let (others, single) = order.split_at_mut(outermost);
+        let is_first = |stretch: &Stretch| first.is_some_and(|at| stretch.from <= at.0 && at.0 < stretch.to);
+        others.sort_by_key(|place| {
+            let stretch = &stretches[*place];
+            (!is_first(stretch), stretch.look != last, stretch.met)
+        });
+        let (others, single) = (&*others, &*single);
+        one.slots.resize(stretches.len(), Slot::default());
+        two.slots.resize(stretches.len(), Slot::default());
+        let (nearest, outer) = others.split_at(others.len().min(1));
+        nearest.iter().for_each(|place| one.slots[*place] = stretches[*place].plan(plan));
+        behind(plan);
+        outer.iter().for_each(|place| one.slots[*place] = stretches[*place].plan(plan));
         let nothing = plan.add(Addr::NULL, 0);
         let shared = if rest == 0 { single.first().map(|place| stretches[*place].plan(plan)) } else { None };
-        let planned = middle(plan);
-        copy(two, plan, way.back());
+        middle(plan);
+        others.iter().rev().for_each(|place| two.slots[*place] = stretches[*place].plan(plan));
         for copy in [one, two] {
             single.iter().for_each(|place| copy.slots[*place] = shared.unwrap_or(nothing));
+            copy.left_out.clear();
             copy.left_out.extend(single.iter().filter(|_| rest > 0));
         }
-        planned
     }
 
     /// Where `len` bytes at `addr` are, if they are in one of them.
@@ -392,13 +376,14 @@ mod tests {
         }
         let (mut plan, mut copies) = (Plan::default(), [Copy::default(), Copy::default()]);
         // The outermost is read once if it is one thing, and not at all if it rests; so may others be.
-        let both = [Way::Inward, Way::Outward];
         let cases =
             [(4, 1, 7), (8, 1, 2 + 1 + 2), (8, 9, 1 + 1 + 1), (4, 0, 3 + 1 + 3), (8, 0, 2 + 1 + 1 + 2)];
-        for ((span, rest, pieces), way) in cases.into_iter().flat_map(|case| both.map(|way| (case, way))) {
+        for (span, rest, pieces) in cases {
             plan.clear();
-            let add = |plan: &mut Plan| plan.add(Addr(0x40000), 1);
-            let middle = extents.plan_twice(&mut plan, span, way, rest, &mut copies, add);
+            let mut middle = None;
+            let mut add = |plan: &mut Plan| middle = Some(plan.add(Addr(0x40000), 1));
+            extents.plan_twice(&mut plan, span, None, rest, &mut copies, [&mut |_| (), &mut add]);
+            let middle = middle.unwrap();
             let left_out = if span == 8 { rest.min(2) } else { 0 };
             assert_eq!((plan.pieces(), copies[0].left_out().len()), (pieces, left_out));
             plan.read(&tape);

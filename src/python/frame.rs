@@ -4,7 +4,7 @@ use crate::layout::{Field, Layout, Missing, Struct, fields};
 use crate::memory::{Addr, Fault, Memory, Word};
 use crate::model::Torn;
 
-use super::code::CodeId;
+use super::code::{CodeId, Codes};
 use super::object::Objects;
 
 /// The longest chain that is followed, the interpreter's own frames left out.
@@ -115,6 +115,8 @@ pub struct Frames {
     style: Style,
     /// Where a thread's state says which frame is its innermost.
     pub top: Top,
+    /// And where its frames end that lie side by side, if they do.
+    pub stack_end: Option<Field<Addr>>,
     /// How many bytes of a frame are read.
     pub span: usize,
 }
@@ -187,6 +189,7 @@ impl Frames {
                 frame: Option<Field<Addr>>,
                 current_frame: Option<Field<Addr>>,
                 cframe: Option<Field<Addr>>,
+                datastack_top: Option<Field<Addr>>,
             }
         }
         let (style, span) = match layout.fact::<String>("frame.style")?.as_str() {
@@ -213,7 +216,7 @@ impl Frames {
                 return Err(Missing::Key { layout, section, key });
             }
         };
-        Ok(Frames { style, top, span })
+        Ok(Frames { style, top, stack_end: thread.datastack_top, span })
     }
 
     /// Whether each lies somewhere else: most of those of the interpreter's own lie side by side.
@@ -249,6 +252,18 @@ impl Frames {
                 kind == Kind::Python && !code.is_null() && runs
             }
         }
+    }
+
+    /// What a frame says that may have returned: it may have lost its code object by then, but not where it was in it.
+    pub fn left(&self, memory: &dyn Memory, header: Header, codes: &Codes) -> Header {
+        if header.kind != Kind::Python || self.are_apart() || codes.last_at(header.code).is_some() {
+            return header;
+        }
+        let known = codes.before(Addr(header.instruction)).and_then(|(place, code)| {
+            let found = Header { code: place, ..header };
+            self.offset(memory, &found).is_ok_and(|offset| offset >= 0 && code.holds(offset)).then_some(found)
+        });
+        known.unwrap_or(header)
     }
 
     /// Learns from a frame object what no layout says: the type that they have.
@@ -355,4 +370,18 @@ impl CodeArray {
 
 fn unreadable(_: Fault) -> Torn {
     Torn::Unreadable
+}
+
+#[cfg(test)]
+impl Frames {
+    /// A frame of the interpreter's own, as it lies in memory.
+    pub(super) fn made(&self, code: Addr, back: Addr) -> Vec<u8> {
+        let Style::Interpreter(Interpreter { frame, .. }) = &self.style else { panic!("they are objects") };
+        let mut bytes = vec![0; self.span];
+        for (field, word) in [(frame.code, code), (frame.previous, back)] {
+            let at = field.offset() as usize;
+            bytes[at..at + Addr::SIZE].copy_from_slice(&word.0.to_le_bytes());
+        }
+        bytes
+    }
 }

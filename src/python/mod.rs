@@ -9,6 +9,7 @@ pub mod text;
 pub mod dict;
 pub mod attribute;
 pub mod plan;
+mod precedent;
 pub mod extents;
 mod unmoved;
 pub mod code;

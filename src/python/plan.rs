@@ -91,6 +91,11 @@ impl Plan {
         self.pieces.len()
     }
 
+    /// How many bytes are read.
+    pub fn bytes(&self) -> usize {
+        self.len
+    }
+
     /// Reads all that is planned, in order.
     pub fn read(&mut self, memory: &dyn Memory) {
         if self.bytes.len() < self.len {

@@ -1,219 +1,336 @@
 //! Proof that a call happens: its frames are read once more, for nothing but that, so that accidents are rare and do not repeat.
 
+use std::time::{Duration, Instant};
+
+use rustc_hash::FxHashSet;
+
 use crate::layout::Struct;
 use crate::memory::{Addr, Word};
 
-use super::extents::{Copy, Extents, Way};
+use super::extents::{Copy, Extents};
 use super::frame::{Frame, Frames, Header, Kind};
 use super::link::{Link, Round};
 use super::plan::{Plan, Slot};
-use super::stacks::{StackNumber, Stacks};
+use super::stacks::{Call, StackNumber, Stacks};
 use super::watch::{MAX_LINKS, Means};
 
-/// How often the calls of a stack are looked for.
-const TRIES: u32 = 3;
+/// How often the calls of a stack are looked for, while there is time for it, and when there is not: so often that those of one
+/// that holds still are seen often enough.
+const TRIES: u32 = 12;
+const LEAST_TRIES: u32 = 4;
 /// The most calls that are looked for at once.
 const MAX_CALLS: usize = 128;
-/// Frames that lie no further apart than this are read as one.
+/// How many pieces one try reads, more or less, and how many bytes at most; in so many pairs of copies at least, and at most.
+const PIECES: usize = 96;
+const BYTES: usize = 256 << 10;
+const PAIRS: std::ops::RangeInclusive<usize> = 1..=12;
+/// Frames that lie apart, but no further than this, are read as one, so often.
 const NEAR: u64 = 4096;
-/// How often those are read within one try.
 const NEAR_COPIES: usize = 2;
-/// The same where the frames lie in a stack of the interpreter's own, where two copies in a row have to agree: what is called there
-/// is soon called again.
-const STACK_COPIES: usize = 6;
-/// The most calls that are read so at once, in such a stack.
-const MAX_NEAR: usize = 16;
-/// How many copies are read of others, some of the one frame and some of the other.
+/// How many copies are read of others, in an order that is left to chance.
 const FAR_COPIES: usize = 12;
+/// The most calls that are looked for so at once.
+const MAX_FAR: usize = 8;
+/// Of two chains one has at most so many links more.
+const MAX_APART: usize = 64;
+/// The share of all time that proofs may take, and the time that may be saved up for them: at first everything is new.
+const SHARE: f64 = 0.04;
+const SAVED: Duration = Duration::from_millis(100);
 
 /// A thread whose stack was read just now.
 #[derive(Debug, Clone, Copy)]
 pub struct Proof<'a> {
     /// Its frames, innermost first.
     pub chain: &'a [Link],
+    /// Where others lay lately that were the innermost.
+    pub strays: &'a [Addr],
     /// The word that says which one is the innermost, or leads to the one that does.
     pub newest: Addr,
-    /// That one.
-    pub within: Option<Addr>,
+    /// That one, and what leads to it.
+    pub within: Option<(Addr, Addr)>,
 }
+
+/// How much time proofs may still take.
+#[derive(Debug)]
+pub struct Pace {
+    saved: Duration,
+    last: Instant,
+}
+
+impl Default for Pace {
+    fn default() -> Pace {
+        Pace { saved: SAVED, last: Instant::now() }
+    }
+}
+
+impl Pace {
+    /// Spends what was begun at `began`; says whether there is more.
+    fn spend(&mut self, began: Instant) -> bool {
+        let now = Instant::now();
+        let earned = now.saturating_duration_since(self.last).mul_f64(SHARE);
+        self.last = now;
+        self.saved = (self.saved + earned).min(SAVED).saturating_sub(now.saturating_duration_since(began));
+        !self.saved.is_zero()
+    }
+}
+
+/// The two copies of a thread's frames that one pair of reads brings, and the words that say which one was the innermost.
+#[derive(Default)]
+struct Pair {
+    copies: [Copy; 2],
+    first: Top,
+    last: Top,
+}
+
+/// Where a word that leads to the innermost frame was planned, and the word within what it points to, if it does not itself.
+#[derive(Clone, Copy, Default)]
+struct Top {
+    newest: Slot,
+    within: Option<(Slot, Addr)>,
+}
+
+/// A frame, where it lies, and in which stretch.
+type Met = (Addr, Header, usize);
 
 impl Proof<'_> {
     /// Looks for the calls of its stack that nobody saw happen, and counts those that do.
     pub fn find(&self, stack: StackNumber, plan: &mut Plan, means: &mut Means<'_>, stacks: &mut Stacks) {
-        let python = self.chain.iter().filter(|link| link.header.kind == Kind::Python);
-        let python: Vec<Addr> = python.map(|link| link.at).collect();
-        for _ in 0..TRIES {
+        let python: Vec<usize> =
+            (0..self.chain.len()).filter(|place| self.chain[*place].header.kind == Kind::Python).collect();
+        let (mut tries, mut most) = (0, 1);
+        while tries < most && means.step(1).is_some() {
+            let began = Instant::now();
             let open = stacks.open_calls(stack, MAX_CALLS);
             // Each is between a frame and the next one.
-            if open.last().is_none_or(|last| last + 1 >= python.len()) {
+            let calls = open.iter().map_while(|place| Some((*python.get(*place)?, *python.get(place + 1)?)));
+            let stretch = |place: &usize| self.chain[*place].place.stretch;
+            let (side, far): (Vec<_>, Vec<_>) = calls.partition(|(callee, caller)| {
+                !means.frames.are_apart() && callee + 1 == *caller && stretch(callee) == stretch(caller)
+            });
+            let [mut beside, mut apart] = [(); 2].map(|()| FxHashSet::default());
+            if let Some((_, last)) = side.last() {
+                self.side_by_side(&self.chain[..=*last], plan, means, &mut beside);
+            }
+            if !far.is_empty() {
+                self.far(&far, plan, means, &mut apart);
+            }
+            if open.is_empty() {
                 return;
             }
-            let calls = open.iter().map(|place| [python[*place], python[place + 1]]);
-            let happens = if means.frames.are_apart() {
-                one_by_one(calls, plan, means, stacks)
-            } else {
-                let near = calls.filter(|[callee, caller]| caller < callee && callee.0 - caller.0 <= NEAR);
-                one_by_one(near.take(MAX_NEAR), plan, means, stacks) | self.at_once(plan, means, stacks)
-            };
-            if !happens {
-                return;
+            for (met, beside) in [(beside, true), (apart, false)] {
+                met.into_iter().for_each(|call| stacks.saw_call(call, beside));
             }
+            let has_time = stacks.pace.spend(began);
+            if tries == 0 && stacks.is_hopeful(stack, &open) {
+                most = if has_time { TRIES } else { LEAST_TRIES };
+            }
+            tries += 1;
         }
     }
 
-    /// Reads all frames twice. One that waits for what it called looks like one that has returned, so those count that both copies
-    /// tell of, from the base up, as the frame that the thread says is the innermost leads to them; that one itself only if it stays so.
-    fn at_once(&self, plan: &mut Plan, means: &mut Means<'_>, stacks: &mut Stacks) -> bool {
-        let span = means.frames.span;
-        let mut copies = [Copy::default(), Copy::default()];
-        plan.clear();
-        // It may be elsewhere by now, and what is called there is called, too.
+    /// Reads frames that lie side by side again and again, twice each time, and takes all calls that both copies of a time tell
+    /// of.
+    fn side_by_side(
+        &self,
+        chain: &[Link],
+        plan: &mut Plan,
+        means: &mut Means<'_>,
+        met: &mut FxHashSet<Call>,
+    ) {
         let mut extents = Extents::new(means.frames.slack());
-        for link in self.chain {
-            extents.cover(link.at, span);
-        }
-        let Proof { newest, within, .. } = self;
-        let ask_top =
-            |plan: &mut Plan| (plan.add(*newest, Addr::SIZE), within.map(|at| plan.add(at, Addr::SIZE)));
+        chain.iter().for_each(|link| extents.cover(link.at, means.frames.span));
+        plan.clear();
+        let first = self.ask(&mut extents, plan);
+        let pairs = (PIECES / plan.pieces().max(1)).min(BYTES / plan.bytes().max(1));
+        let pairs = pairs.clamp(*PAIRS.start(), *PAIRS.end());
+        let pairs: Vec<Pair> =
+            std::iter::once(first).chain((1..pairs).map(|_| self.ask(&mut extents, plan))).collect();
+        plan.read(means.memory);
+        pairs.iter().for_each(|pair| pair.hear(&mut extents, plan, means, met));
+    }
+
+    /// Reads calls whose frames lie anywhere by these alone.
+    fn far(
+        &self,
+        calls: &[(usize, usize)],
+        plan: &mut Plan,
+        means: &mut Means<'_>,
+        met: &mut FxHashSet<Call>,
+    ) {
+        plan.clear();
+        let span = means.frames.span;
+        let top = &self.chain[0];
+        let ask_top = |plan: &mut Plan| (self.ask_top(plan), plan.add(top.at, span));
         let before = ask_top(plan);
-        let between = extents.plan_twice(plan, 0, Way::Outward, 0, &mut copies, ask_top);
+        let mut asked = Vec::new();
+        for (callee, caller) in calls.iter().take(MAX_FAR) {
+            let links: Vec<Addr> = self.chain[*callee..=*caller].iter().map(|link| link.at).collect();
+            // The frame of a generator is most often another one each time.
+            let rests = means.codes.rests(self.chain[*callee].header.code);
+            let others = self.strays.iter().filter(|stray| rests && **stray != links[0]);
+            let others: Vec<Addr> = others.copied().collect();
+            asked.push(Far::new(links.clone(), span, plan));
+            for other in others {
+                let links = std::iter::once(other).chain(links[1..].iter().copied()).collect();
+                asked.push(Far::new(links, span, plan));
+            }
+        }
         let after = ask_top(plan);
         plan.read(means.memory);
-        let words = [before, between, after]
-            .map(|(newest, within)| (plan.word::<Addr>(newest), plan.word::<Addr>(within.unwrap_or(newest))));
-        let [(_, first), _, (_, last)] = words;
-        let (first, last) = (first.unwrap_or_default(), last.unwrap_or_default());
-        let mut follow = |top: Addr, copy: &Copy| {
-            let mut chain = Vec::new();
-            let (mut next, mut round) = (top, Round::new(top));
-            while !next.is_null() && chain.len() < MAX_LINKS {
-                means.step(1)?;
-                let place = extents.find(next, span)?;
-                let header = means.frames.header(Struct::over(copy.get(plan, place)?));
-                chain.push((next, header));
-                next = header.back;
-                if round.closes(next) {
-                    break;
-                }
-            }
-            next.is_null().then_some(chain)
-        };
-        let (Some(began), Some(ended)) = (follow(first, &copies[0]), follow(last, &copies[1])) else {
-            return false;
-        };
-        let stays = words[0] == words[1] && words[0] == words[2];
-        let mut caller: Option<Header> = None;
-        let mut happens = false;
-        for ((at, header), (again_at, again)) in began.iter().rev().zip(ended.iter().rev()) {
-            let is_top = *at == first || *at == last;
-            if at != again_at || !header.is_as(again) || is_top && !stays {
-                break;
-            }
-            if header.kind == Kind::Python
-                && let Some(caller) = caller.replace(*header)
-            {
-                saw(&caller, header, means, stacks);
-                happens = true;
-            }
-            // What went on in its code is called by the one below, and nothing is known of what it calls.
-            if header != again {
-                break;
+        // What is below a frame that is still the innermost one has not returned.
+        let stands = [before, after].iter().all(|(word, frame)| {
+            let said = plan.structure(*frame, span).map(|copy| means.frames.header(copy));
+            word.word(plan) == Some(top.at) && said.is_some_and(|said| said.is_as(&top.header))
+        });
+        for far in asked {
+            if let Some([callee, caller]) = far.hear(plan, means.frames, stands) {
+                met.extend(call(&caller, &callee, means));
             }
         }
-        happens
+    }
+
+    /// Plans one pair of copies.
+    fn ask(&self, extents: &mut Extents, plan: &mut Plan) -> Pair {
+        let mut pair = Pair { first: self.ask_top(plan), ..Pair::default() };
+        extents.plan_twice(plan, 0, None, 0, &mut pair.copies, [&mut |_| (), &mut |_| ()]);
+        pair.last = self.ask_top(plan);
+        pair
+    }
+
+    /// Plans the words that say which frame is the innermost.
+    fn ask_top(&self, plan: &mut Plan) -> Top {
+        Top {
+            newest: plan.add(self.newest, Addr::SIZE),
+            within: self.within.map(|(at, by)| (plan.add(at, Addr::SIZE), by)),
+        }
     }
 }
 
-/// Reads calls by their two frames alone: of those that lie anywhere, each says itself that it has returned, and of those side by
-/// side, the inner one that it runs.
-fn one_by_one(
-    calls: impl Iterator<Item = [Addr; 2]>,
-    plan: &mut Plan,
+impl Pair {
+    /// The calls that both copies tell of, as the innermost frame leads to them.
+    fn hear(&self, extents: &mut Extents, plan: &Plan, means: &mut Means<'_>, met: &mut FxHashSet<Call>) {
+        let [first, last] = [self.first, self.last].map(|top| top.word(plan));
+        let (Some(first), Some(last)) = (first, last) else { return };
+        let (one, is_called) = follow(first, &self.copies[0], extents, plan, means);
+        let (other, still_called) = follow(last, &self.copies[1], extents, plan, means);
+        // What does not say that it is called has to stand still altogether.
+        if !(is_called && still_called) && (one != other || first != last) {
+            return;
+        }
+        let mut rest = other.as_slice();
+        for pair in one.windows(2) {
+            let [(at, callee, from), (_, caller, to)] = pair else { continue };
+            let place = rest.iter().take(MAX_APART).position(|(other, ..)| other == at);
+            rest = &rest[place.unwrap_or(0)..];
+            let same = place.and_then(|_| rest.get(..2));
+            let agreed = same.is_some_and(|same| callee.is_as(&same[0].1) && pair[1] == same[1]);
+            let stays = first == last || *at != first && *at != last;
+            let python = callee.kind == Kind::Python && caller.kind == Kind::Python;
+            if agreed && stays && python && from == to {
+                met.extend(call(caller, callee, means));
+            }
+        }
+    }
+}
+
+impl Top {
+    /// The innermost frame that it told of, if what leads there is still the newest.
+    fn word(self, plan: &Plan) -> Option<Addr> {
+        let newest = plan.word(self.newest)?;
+        match self.within {
+            None => Some(newest),
+            Some((within, by)) => plan.word(within).filter(|_| newest == by),
+        }
+    }
+}
+
+/// The chain that leads from `top` through a copy, as far as that goes, and whether `top` says itself that it is called.
+fn follow(
+    top: Addr,
+    copy: &Copy,
+    extents: &mut Extents,
+    plan: &Plan,
     means: &mut Means<'_>,
-    stacks: &mut Stacks,
-) -> bool {
-    let mut happens = false;
-    plan.clear();
-    let calls: Vec<Asked> =
-        calls.map(|[callee, caller]| Asked::new(callee, caller, means.frames, plan)).collect();
-    plan.read(means.memory);
-    for call in calls {
-        if let Some([callee, caller]) = call.hear(plan, means.frames) {
-            saw(&caller, &callee, means, stacks);
-            happens = true;
+) -> (Vec<Met>, bool) {
+    let (mut chain, mut is_called) = (Vec::new(), false);
+    let (mut next, mut round) = (top, Round::new(top));
+    while !next.is_null() && chain.len() < MAX_LINKS && means.step(1).is_some() {
+        let Some(place) = extents.find(next, means.frames.span) else { break };
+        let Some(bytes) = copy.get(plan, place).map(Struct::over) else { break };
+        if chain.is_empty() {
+            is_called = means.frames.is_called(bytes);
+        }
+        let header = means.frames.header(bytes);
+        chain.push((next, header, place.stretch));
+        next = header.back;
+        if header.kind == Kind::Dead || round.closes(next) {
+            break;
         }
     }
-    happens
+    (chain, is_called)
 }
 
-/// What was planned of a call: where each copy of its callee and of its caller is.
-struct Asked {
-    caller: Addr,
-    callees: Vec<(Slot, usize)>,
-    callers: Vec<(Slot, usize)>,
+/// What was planned of a call whose frames lie anywhere.
+struct Far {
+    /// From the callee to its caller.
+    links: Vec<Addr>,
+    /// Which of them each copy is of, and where it is in what was read.
+    copies: Vec<(usize, Slot, usize)>,
 }
 
-impl Asked {
-    /// Plans to read both frames. Those that lie near each other are read as one, faster than anything happens. Others are
-    /// read in an order that is left to chance: to go on as that asks for, a program would have to know it.
-    fn new(callee: Addr, caller: Addr, frames: &Frames, plan: &mut Plan) -> Asked {
-        let span = frames.span;
-        let mut asked = Asked { caller, callees: Vec::new(), callers: Vec::new() };
-        let (low, high) = (callee.min(caller), callee.max(caller));
+impl Far {
+    /// Plans to read them. Those that lie near each other are read as one, faster than anything happens. Others are read in an
+    /// order that is left to chance: to go on as that asks for, a program would have to know it.
+    fn new(links: Vec<Addr>, span: usize, plan: &mut Plan) -> Far {
+        let mut copies = Vec::new();
+        let (low, high) =
+            links.iter().fold((Addr(u64::MAX), Addr(0)), |(low, high), at| (low.min(*at), high.max(*at)));
         if high.0 - low.0 <= NEAR {
-            let len = (high.0 - low.0) as usize + span;
-            for _ in 0..if frames.are_apart() { NEAR_COPIES } else { STACK_COPIES } {
-                let slot = plan.add(low, len);
-                asked.callees.push((slot, (callee.0 - low.0) as usize));
-                asked.callers.push((slot, (caller.0 - low.0) as usize));
+            for _ in 0..NEAR_COPIES {
+                let slot = plan.add(low, (high.0 - low.0) as usize + span);
+                copies
+                    .extend(links.iter().enumerate().map(|(link, at)| (link, slot, (at.0 - low.0) as usize)));
             }
-            return asked;
+            return Far { links, copies };
         }
         for number in 0..FAR_COPIES {
-            let is_callee = number == 0 || number == FAR_COPIES - 1 || fastrand::bool();
-            let slot = plan.add(if is_callee { callee } else { caller }, span);
-            let copies = if is_callee { &mut asked.callees } else { &mut asked.callers };
-            copies.push((slot, 0));
+            let is_end = number == 0 || number == FAR_COPIES - 1;
+            let link = if is_end { 0 } else { fastrand::usize(..links.len()) };
+            copies.push((link, plan.add(links[link], span), 0));
         }
-        asked
+        Far { links, copies }
     }
 
-    /// What both frames said, if copies agree that one calls the other: all of them, or two in a row where each holds both.
-    fn hear(&self, plan: &Plan, frames: &Frames) -> Option<[Header; 2]> {
-        let said = |(slot, from): &(Slot, usize)| {
-            let copy = Struct::over(plan.get(*slot)?.get(*from..from + frames.span)?);
-            Some((frames.header(copy), frames.is_called(copy)))
+    /// What callee and caller said, if all copies agree that one leads to the other, and the callee has not returned: it `stands` or
+    /// says so itself.
+    fn hear(&self, plan: &Plan, frames: &Frames, stands: bool) -> Option<[Header; 2]> {
+        let said = |(_, slot, from): &(usize, Slot, usize)| {
+            let copy = plan.get(*slot)?.get(*from..from + frames.span)?;
+            Some((frames.header(Struct::over(copy)), frames.is_called(Struct::over(copy))))
         };
-        let calls = |callee: &Header, caller: &Header| {
-            callee.back == self.caller && callee.kind == Kind::Python && caller.kind == Kind::Python
-        };
-        if frames.are_apart() {
-            let [(callee, _), (caller, _)] = [said(self.callees.first()?)?, said(self.callers.first()?)?];
-            let stays =
-                self.callees.iter().all(|copy| said(copy).is_some_and(|(copy, _)| copy.is_as(&callee)))
-                    && self.callers.iter().all(|copy| said(copy).is_some_and(|(copy, _)| copy == caller));
-            return (stays && calls(&callee, &caller)).then_some([callee, caller]);
-        }
-        let mut before: Option<[Header; 2]> = None;
-        for (callee, caller) in self.callees.iter().zip(&self.callers) {
-            let [(callee, called), (caller, _)] = [said(callee)?, said(caller)?];
-            let now = (called && calls(&callee, &caller)).then_some([callee, caller]);
-            if let (Some([callee, caller]), Some([other, same])) = (now, before)
-                && callee.is_as(&other)
-                && caller == same
-            {
-                return now;
+        let mut headers = Vec::new();
+        for link in 0..self.links.len() {
+            let mut copies = self.copies.iter().filter(|(of, ..)| *of == link).map(said);
+            let first = copies.next()??;
+            let header = first.0;
+            let same = |(copy, is_called): (Header, bool)| {
+                if link == 0 { copy.is_as(&header) && (is_called || stands) } else { copy == header }
+            };
+            if !std::iter::once(Some(first)).chain(copies).all(|copy| copy.is_some_and(same)) {
+                return None;
             }
-            before = now;
+            headers.push(header);
         }
-        None
+        let leads = headers.iter().zip(&self.links[1..]).all(|(header, next)| header.back == *next);
+        let (callee, caller) = (*headers.first()?, *headers.last()?);
+        let python = callee.kind == Kind::Python && caller.kind == Kind::Python;
+        (leads && python).then_some([callee, caller])
     }
 }
 
-/// Counts a call between two frames, if both have names.
-fn saw(caller: &Header, callee: &Header, means: &mut Means<'_>, stacks: &mut Stacks) {
-    let ids = means.codes.last_at(caller.code).zip(means.codes.last_at(callee.code));
-    if let (Some((code, callee)), Ok(offset)) = (ids, means.frames.offset(means.memory, caller)) {
-        stacks.saw_call((Frame { code, offset }, callee));
-    }
+/// A call between two frames, if both have names.
+fn call(caller: &Header, callee: &Header, means: &mut Means<'_>) -> Option<Call> {
+    let (code, callee) = means.codes.last_at(caller.code).zip(means.codes.last_at(callee.code))?;
+    let offset = means.frames.offset(means.memory, caller).ok()?;
+    Some((Frame { code, offset }, callee))
 }

@@ -30,6 +30,8 @@ const MAX_STEPS: u32 = 1 << 22;
 /// innermost one is still there at one try in seven or so.
 const RETRIES: u32 = 24;
 const RETRIES_APART: u32 = 64;
+/// After so long without a look, what the kernel needs for one is no longer in the processor's cache.
+const COLD: Duration = Duration::from_micros(100);
 /// Interpreters and threads are listed anew at most this often, and for no larger a share of the time than one in so many.
 /// A thread that is met before it was listed makes for a new list at once.
 const LIST_EVERY: Duration = Duration::from_millis(10);
@@ -87,6 +89,9 @@ pub struct Python {
     late: Vec<usize>,
     /// How many steps this look may still take.
     steps: u32,
+    /// When the last look began, and whether that was long ago.
+    looked: Instant,
+    cold: bool,
     /// When all was listed last, and how long that took.
     listed: Option<(Instant, Duration)>,
     /// How often that was done.
@@ -179,6 +184,8 @@ impl Python {
             asked: Vec::new(),
             late: Vec::new(),
             steps: 0,
+            looked: Instant::now(),
+            cold: true,
             listed: None,
             lists: 0,
             audit: None,
@@ -231,7 +238,12 @@ impl Python {
         self.steps = MAX_STEPS;
         let is_told = self.interpreters.iter().all(Interpreter::tells_who_ran);
         let every = if is_told { LIST_RARELY } else { LIST_EVERY };
-        if self.listed.is_none_or(|(at, took)| at.elapsed() > every.max(took * LIST_SHARE)) {
+        let now = Instant::now();
+        self.cold = now.saturating_duration_since(std::mem::replace(&mut self.looked, now)) > COLD;
+        if self
+            .listed
+            .is_none_or(|(at, took)| now.saturating_duration_since(at) > every.max(took * LIST_SHARE))
+        {
             self.list(memory, tasks);
         }
         if !self.round(memory, rider) {
@@ -261,16 +273,16 @@ impl Python {
         // Most often those run that ran before.
         let is_expected = |thread: &ThreadLook| {
             let one = interpreters.get(thread.place);
-            audits || !thread.read || one.is_none_or(|one| one.ran.holds(thread.state))
+            let is_sure = thread.read && thread.quality != Quality::Probable;
+            audits || !is_sure || one.is_none_or(|one| one.ran.holds(thread.state))
         };
         self.asked.clear();
         self.asked.extend((0..threads.len()).filter(|place| is_expected(&threads[*place])));
         self.plan.clear();
-        rider.ask(&mut self.plan);
         for one in &mut self.interpreters {
             one.ask_gil(&mut self.plan);
         }
-        self.read(memory);
+        self.read(memory, rider);
         rider.hear(&self.plan);
         let mut known = true;
         for one in &mut self.interpreters {
@@ -295,7 +307,7 @@ impl Python {
         if !self.late.is_empty() {
             std::mem::swap(&mut self.asked, &mut self.late);
             self.plan.clear();
-            self.read(memory);
+            self.read(memory, &mut ());
             gone |= self.settle(memory);
         }
         if gone {
@@ -312,17 +324,19 @@ impl Python {
     }
 
     /// Reads what is planned, and behind it the threads that are asked for.
-    fn read(&mut self, memory: &dyn Memory) {
+    fn read(&mut self, memory: &dyn Memory, rider: &mut dyn Rider) {
         let plan = &mut self.plan;
         for one in &mut self.interpreters {
             one.ask_before(plan);
         }
         for place in &self.asked {
-            self.watches[*place].ask(plan, &self.threads, &self.frames, &self.exceptions);
+            self.watches[*place].ask(plan, &self.threads, &self.frames, &self.exceptions, self.cold);
         }
         for one in &mut self.interpreters {
             one.ask_after(plan, self.audit.is_some());
         }
+        // What a target writes often comes last: it has to wait for what we read.
+        rider.ask(plan);
         plan.read(memory);
         for one in &mut self.interpreters {
             one.hear(plan);
@@ -347,7 +361,8 @@ impl Python {
             let mut reader = Reader { watch, one, plan: solo, means };
             let first = reader.watch.hear(plan, one.epochs, &mut reader.means, stacks);
             if let (Some(audit), Verdict::Whole(stack)) = (&mut self.audit, first.1) {
-                let proven = thread.read && !one.ran.holds(thread.state) && !one.runs(plan, thread.state);
+                let is_sure = thread.read && thread.quality != Quality::Probable;
+                let proven = is_sure && !one.ran.holds(thread.state) && !one.runs(plan, thread.state);
                 audit.compared += u64::from(proven);
                 audit.differed += u64::from(proven && stack != thread.stack);
             }
@@ -465,7 +480,7 @@ impl Ask for Reader<'_> {
         let Reader { watch, one, plan, means } = self;
         plan.clear();
         let before = one.ask_count(plan);
-        watch.ask(plan, means.threads, means.frames, means.exceptions);
+        watch.ask(plan, means.threads, means.frames, means.exceptions, false);
         let after = one.ask_count(plan);
         plan.read(means.memory);
         let epochs = one.hear_counts(plan, [before, after]);

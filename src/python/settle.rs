@@ -41,10 +41,10 @@ pub trait Ask {
 /// Takes what the first read brought, or reads again until there is something to take; `None` where there is no such thread.
 ///
 /// A sample stands for the moment of its first read. A stack that was whole then is taken, and so is one that changed, as the
-/// first copy told it, where all of it was seen whole before, or where its innermost frame says itself that it was called and all
-/// calls are known to happen. Else it is read again, and what has the same innermost frame and is whole is taken. What comes out
-/// whole at another moment is what stands still for long: so after a few of these the earliest is taken of those that will do,
-/// whole or not. Failing that, what holds still at the base is kept. Nothing is taken whose calls were not seen to happen.
+/// first copy told it, where all of it was seen whole before or all calls are known to happen; if just its callers went on in their
+/// functions, the last whole stack of the same functions is. Else it is read again. What comes out whole at another moment is what
+/// stands still for long: so after a few of these the earliest is taken of those that will do, whole or not. Failing that, what
+/// holds still at the base is kept. Nothing is taken whose calls were not seen to happen.
 pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<Settled> {
     let mut heard = first;
     let mut anchor = None;
@@ -68,17 +68,24 @@ pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<S
                     }
                     early = early.or(Some(retried));
                 } else {
+                    let same = stacks.whole_of(stack);
+                    early = early.or(same.map(|stack| Settled { stack, quality: Quality::Probable }));
                     partial.improve(part);
+                    if retries == 0 && early.is_some() {
+                        return early;
+                    }
                 }
                 retries += 1;
             }
             Verdict::Changed { seen, sure, agreed } => {
                 if let Some(stack) = seen {
                     let known = stacks.was_whole(stack);
-                    if known || proven_part(stack, stacks, ask) == stack {
-                        let probable = Settled { stack, quality: Quality::Probable };
-                        early = early.or(Some(probable));
-                        if known || sure {
+                    // It may have gone on in its callers.
+                    let same = stacks.whole_of(stack).filter(|_| !known);
+                    if known || same.is_some() || proven_part(stack, stacks, ask) == stack {
+                        let stack = same.unwrap_or(stack);
+                        early = early.or(Some(Settled { stack, quality: Quality::Probable }));
+                        if known || sure || retries == 0 {
                             return early;
                         }
                     }
@@ -154,7 +161,7 @@ mod tests {
         fn prove(&mut self, stack: StackNumber, stacks: &mut Stacks) {
             let frames: Vec<Frame> = stacks.frames(stack).collect();
             for pair in frames.windows(2).filter(|_| self.proves) {
-                (0..8).for_each(|_| stacks.saw_call((pair[1], pair[0].code)));
+                (0..8).for_each(|_| stacks.saw_call((pair[1], pair[0].code), false));
             }
         }
 
@@ -189,7 +196,9 @@ mod tests {
         let frame = |code, offset| Frame { code: CodeId(code), offset };
         assert_eq!(stacks.on(NONE, frame(0, 4)), BASE);
         assert_eq!((stacks.on(BASE, frame(1, 0)), stacks.on(BASE, frame(2, 0))), (KNOWN, NEW));
-        (0..8).for_each(|_| stacks.saw_call((frame(0, 4), CodeId(1))));
+        let base = stacks.on(NONE, frame(0, 6));
+        stacks.on(base, frame(1, 8));
+        (0..8).for_each(|_| stacks.saw_call((frame(0, 4), CodeId(1)), false));
         stacks.saw_whole(KNOWN);
         stacks
     }
@@ -229,10 +238,22 @@ mod tests {
     #[test]
     fn one_that_changed_is_looked_for_again_with_the_same_innermost_frame() {
         let reads = [(1, changed(NEW, NONE)), (2, Verdict::Whole(KNOWN)), (1, Verdict::Whole(NEW))];
-        check(true, &reads, Some((NEW, Quality::Retried)));
-        let reads = [(1, changed(NEW, NONE)), (2, Verdict::Whole(KNOWN))];
-        check(true, &reads, Some((NEW, Quality::Probable)));
         check(false, &reads, Some((KNOWN, Quality::Retried)));
+        let reads = [(1, Verdict::Missed), (1, changed(NEW, NONE)), (2, Verdict::Whole(KNOWN))];
+        check(true, &reads, Some((NEW, Quality::Probable)));
+    }
+
+    #[test]
+    fn of_one_that_went_on_in_its_callers_the_last_whole_one_of_the_same_functions_is_taken() {
+        // The base calls the known one from elsewhere.
+        let elsewhere = |stacks: &mut Stacks| {
+            let frame = |code, offset| Frame { code: CodeId(code), offset };
+            let base = stacks.on(NONE, frame(0, 6));
+            stacks.on(base, frame(1, 8))
+        };
+        let moved = elsewhere(&mut made());
+        check(false, &[(1, changed(moved, NONE))], Some((KNOWN, Quality::Probable)));
+        check(false, &[(1, Verdict::Whole(moved))], Some((KNOWN, Quality::Probable)));
     }
 
     #[test]

@@ -4,14 +4,25 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::code::CodeId;
 use super::frame::Frame;
+use super::proof::Pace;
 
 /// When there are more stacks than this, all are forgotten.
 const MAX_STACKS: usize = 1 << 20;
 /// How often a call has to be seen to happen before it is believed.
 const PROOFS: u32 = 3;
+/// The same where its frames are never read at once.
+const PROOFS_APART: u32 = 4;
 /// Who looks for a call right after a stack told of it sees it at least once in so many times; for one that never happens, that
 /// takes an accident each time.
 const LOOKS: u32 = 128;
+/// A place in a function that calls another one is one in so many calls between the two at least.
+const SITES: u32 = 8;
+/// What was looked for so often and never seen is looked for once at a time.
+const VAIN: u32 = 256;
+/// And one that one piece of memory told so often is one in so many calls of its function at least. A call that never happens is rarer: its
+/// function is called from elsewhere all the time.
+const OFTEN: u32 = 12;
+const CALLERS: u32 = 32;
 
 /// Names a stack of one process: the frames from the base to one of them. The default is the empty one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -29,16 +40,30 @@ pub struct Stacks {
     numbers: FxHashMap<(StackNumber, Frame), StackNumber>,
     /// How often each call was seen to happen.
     calls: FxHashMap<Call, Tally>,
+    /// How often each function was seen to call another one, from wherever.
+    pairs: FxHashMap<(CodeId, CodeId), u32>,
+    /// How often one piece of memory told that each function was called.
+    called: FxHashMap<CodeId, u32>,
     /// What was called by which stacks that came out whole.
     whole: FxHashSet<(StackNumber, CodeId)>,
+    /// Each sequence of functions, by the one before its last, and the stack of them that came out whole last.
+    paths: FxHashMap<(PathNumber, CodeId), PathNumber>,
+    latest: Vec<StackNumber>,
+    /// What looking for calls may still take.
+    pub(super) pace: Pace,
     epoch: u64,
 }
+
+/// Names a sequence of functions. The default is the empty one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+struct PathNumber(u32);
 
 /// A frame, and what it stands on.
 #[derive(Debug, Clone, Copy)]
 struct Row {
     callers: StackNumber,
     frame: Frame,
+    path: PathNumber,
     /// All calls were seen to happen.
     proven: bool,
 }
@@ -51,6 +76,8 @@ pub type Call = (Frame, CodeId);
 struct Tally {
     looked: u32,
     seen: u32,
+    /// In one piece of memory.
+    beside: u32,
 }
 
 impl Stacks {
@@ -74,9 +101,32 @@ impl Stacks {
         let next = StackNumber(self.rows.len() as u32 + 1);
         let number = *self.numbers.entry((callers, frame)).or_insert(next);
         if number == next {
-            self.rows.push(Row { callers, frame, proven: callers == StackNumber::default() });
+            let path = self.path_on(callers, frame.code);
+            self.rows.push(Row { callers, frame, path, proven: callers == StackNumber::default() });
         }
         number
+    }
+
+    /// The functions of a stack, and another one on top.
+    fn path_on(&mut self, callers: StackNumber, code: CodeId) -> PathNumber {
+        let below = self.row(callers).map_or(PathNumber::default(), |row| row.path);
+        let next = PathNumber(self.latest.len() as u32 + 1);
+        let path = *self.paths.entry((below, code)).or_insert(next);
+        if path == next {
+            self.latest.push(StackNumber::default());
+        }
+        path
+    }
+
+    /// A stack, if all its calls were seen to happen, else the last one of the same functions that came out whole.
+    pub fn likely(&self, number: StackNumber) -> Option<StackNumber> {
+        self.row(number).filter(|row| row.proven).map(|_| number).or_else(|| self.whole_of(number))
+    }
+
+    /// The last stack of the same functions that came out whole: it may be elsewhere in them.
+    pub fn whole_of(&self, number: StackNumber) -> Option<StackNumber> {
+        let path = self.row(number)?.path.0 as usize;
+        self.latest.get(path.checked_sub(1)?).copied().filter(|whole| *whole != StackNumber::default())
     }
 
     /// The innermost frame of a stack, and the stack that it stands on; the empty one has none.
@@ -104,10 +154,17 @@ impl Stacks {
         (0..above).try_fold(number, |number, _| Some(self.split(number)?.0))
     }
 
-    /// Counts a call that was seen to happen.
-    pub fn saw_call(&mut self, call: Call) {
-        let seen = &mut self.calls.entry(call).or_default().seen;
-        *seen = seen.saturating_add(1);
+    /// Counts a call that was seen to happen; `beside` where one piece of memory told it.
+    pub fn saw_call(&mut self, call: Call, beside: bool) {
+        let tally = self.calls.entry(call).or_default();
+        tally.seen = tally.seen.saturating_add(1);
+        let pair = self.pairs.entry((call.0.code, call.1)).or_default();
+        *pair = pair.saturating_add(1);
+        if beside {
+            tally.beside = tally.beside.saturating_add(1);
+            let called = self.called.entry(call.1).or_default();
+            *called = called.saturating_add(1);
+        }
     }
 
     /// The part of a stack, from the base up, whose calls were all seen to happen.
@@ -151,6 +208,21 @@ impl Stacks {
         open
     }
 
+    /// Whether one of these calls of a stack was not looked for in vain too often.
+    pub fn is_hopeful(&self, number: StackNumber, calls: &[usize]) -> bool {
+        let mut above = (number, 0);
+        calls.iter().any(|place| {
+            while above.1 < *place {
+                above =
+                    (self.split(above.0).map_or(StackNumber::default(), |(callers, _)| callers), above.1 + 1);
+            }
+            let call =
+                self.split(above.0).and_then(|(callers, frame)| Some((self.split(callers)?.1, frame.code)));
+            let tally = call.and_then(|call| self.calls.get(&call)).copied().unwrap_or_default();
+            tally.seen > 0 || tally.looked < VAIN
+        })
+    }
+
     /// Whether the innermost frame of a stack is called by the one below it.
     fn is_called(&self, number: StackNumber) -> bool {
         let Some((callers, frame)) = self.split(number) else { return false };
@@ -160,11 +232,20 @@ impl Stacks {
     /// Whether a call was seen to happen often enough.
     fn is_known(&self, call: Call) -> bool {
         let tally = self.calls.get(&call).copied().unwrap_or_default();
-        tally.seen >= PROOFS && tally.seen.saturating_mul(LOOKS) >= tally.looked
+        let called = self.called.get(&call.1).copied().unwrap_or_default();
+        let is_seen = tally.seen.saturating_mul(LOOKS) >= tally.looked;
+        let is_usual = tally.beside >= OFTEN && tally.beside.saturating_mul(CALLERS) >= called;
+        let pair = self.pairs.get(&(call.0.code, call.1)).copied().unwrap_or_default();
+        let enough = if tally.beside > 0 { PROOFS } else { PROOFS_APART };
+        tally.seen >= enough && is_seen && tally.seen.saturating_mul(SITES) >= pair || is_usual
     }
 
     /// Remembers a stack that came out whole.
     pub fn saw_whole(&mut self, number: StackNumber) {
+        let path = self.row(number).and_then(|row| (row.path.0 as usize).checked_sub(1));
+        if let Some(latest) = path.and_then(|path| self.latest.get_mut(path)) {
+            *latest = number;
+        }
         let mut next = number;
         while let Some((callers, frame)) = self.split(next) {
             // Who was seen so was seen with all below it.
@@ -219,12 +300,12 @@ mod tests {
         assert_eq!(stacks.proven_part(number), numbers[0], "nothing calls the base");
         for _ in 0..PROOFS {
             assert_eq!(stacks.proven_part(number), numbers[0]);
-            stacks.saw_call((frame(0, 5), CodeId(1)));
-            stacks.saw_call((frame(2, 5), CodeId(3)));
-            stacks.saw_call((frame(1, 6), CodeId(2)));
+            stacks.saw_call((frame(0, 5), CodeId(1)), true);
+            stacks.saw_call((frame(2, 5), CodeId(3)), true);
+            stacks.saw_call((frame(1, 6), CodeId(2)), true);
         }
         assert_eq!(stacks.proven_part(number), numbers[1], "1 calls 2 from another place");
-        (0..PROOFS).for_each(|_| stacks.saw_call((frame(1, 5), CodeId(2))));
+        (0..PROOFS).for_each(|_| stacks.saw_call((frame(1, 5), CodeId(2)), true));
         assert_eq!(stacks.proven_part(number), numbers[3]);
         let inner = stacks.on(number, frame(0, 1));
         assert_eq!(stacks.proven_part(inner), number);
@@ -238,10 +319,10 @@ mod tests {
         for round in 0..10_000 {
             assert_eq!(stacks.open_calls(hardly, 8), [0]);
             if round % 1000 == 0 {
-                stacks.saw_call((frame(0, 5), CodeId(2)));
+                stacks.saw_call((frame(0, 5), CodeId(2)), false);
             }
             if stacks.open_calls(often, 8) == [0] && round % 10 == 0 {
-                stacks.saw_call((frame(0, 5), CodeId(1)));
+                stacks.saw_call((frame(0, 5), CodeId(1)), false);
             }
             assert_eq!(stacks.proven_part(hardly), base, "{round}");
         }
@@ -260,5 +341,45 @@ mod tests {
         assert!(!stacks.was_whole(elsewhere) && !stacks.was_whole(StackNumber::default()));
         stacks.saw_whole(elsewhere);
         assert!(stacks.was_whole(elsewhere));
+    }
+
+    #[test]
+    fn what_one_piece_of_memory_told_often_is_believed_though_it_was_looked_for_in_vain() {
+        let mut stacks = Stacks::default();
+        let base = stacks.on(StackNumber::default(), frame(0, 5));
+        let [often, accident] = [1, 2].map(|code| stacks.on(base, frame(code, 5)));
+        for round in 0..10_000 {
+            stacks.open_calls(often, 8);
+            stacks.open_calls(accident, 8);
+            if round % 500 == 0 {
+                stacks.saw_call((frame(0, 5), CodeId(1)), true);
+                stacks.saw_call((frame(0, 5), CodeId(2)), true);
+                // That one is called by another place all the time.
+                (0..100).for_each(|_| stacks.saw_call((frame(3, 7), CodeId(2)), true));
+            }
+        }
+        assert_eq!([often, accident].map(|number| stacks.proven_part(number)), [often, base]);
+    }
+
+    #[test]
+    fn a_place_that_hardly_ever_calls_what_its_function_calls_elsewhere_does_not_call_it() {
+        let mut stacks = Stacks::default();
+        let [base, elsewhere] = [5, 9].map(|offset| stacks.on(StackNumber::default(), frame(0, offset)));
+        let [rare, usual] = [base, elsewhere].map(|base| stacks.on(base, frame(1, 1)));
+        (0..100).for_each(|_| stacks.saw_call((frame(0, 9), CodeId(1)), false));
+        (0..4).for_each(|_| stacks.saw_call((frame(0, 5), CodeId(1)), false));
+        assert_eq!([rare, usual].map(|number| stacks.proven_part(number)), [base, usual]);
+    }
+
+    #[test]
+    fn a_stack_that_is_not_proven_is_likely_the_last_whole_one_of_the_same_functions() {
+        let mut stacks = Stacks::default();
+        let [base, elsewhere] = [5, 9].map(|offset| stacks.on(StackNumber::default(), frame(0, offset)));
+        let [one, other] = [base, elsewhere].map(|base| stacks.on(base, frame(1, 1)));
+        assert_eq!((stacks.likely(one), stacks.likely(base)), (None, Some(base)));
+        stacks.saw_whole(other);
+        assert_eq!((stacks.likely(one), stacks.whole_of(one)), (Some(other), Some(other)));
+        let unlike = stacks.on(base, frame(2, 1));
+        assert_eq!((stacks.likely(unlike), stacks.likely(StackNumber::default())), (None, None));
     }
 }

@@ -152,7 +152,6 @@ fn common(all: [&[u8]; 3]) -> usize {
 mod tests {
     use super::*;
     use crate::memory::{Addr, Tape};
-    use crate::python::extents::Way;
     use crate::python::frame::{Header, Kind};
 
     #[test]
@@ -193,7 +192,7 @@ mod tests {
             tape.put(end, b"ijklmnop");
             let (mut plan, mut copies) = (Plan::default(), [Copy::default(), Copy::default()]);
             let rest = unmoved.rest(extents);
-            extents.plan_twice(&mut plan, 8, Way::Inward, rest, &mut copies, |_| ());
+            extents.plan_twice(&mut plan, 8, None, rest, &mut copies, [&mut |_| (), &mut |_| ()]);
             plan.read(&tape);
             let links = unmoved.links(&plan, extents, &copies, &chain);
             unmoved.keep(&plan, extents, &copies[0]);

@@ -4,26 +4,29 @@
 //! in the opposite order, and what both copies agree on was there at one moment between them. Where the frames lie is
 //! predicted from the last look; what was not predicted is learned, and read again from the start.
 //!
-//! Not every frame in a stack of the interpreter's own says whether it is called at all, so which one is the innermost is read
-//! between the two copies: once for both. The innermost one does say so, and what one piece of memory holds was copied within less
-//! time than most calls take: so a stack that changed is followed through that copy in which it was called. A frame that is an
-//! object says when it has returned; there, which one is the innermost comes first, and outward from that one a chain is followed
-//! faster than it comes back.
+//! A sample stands for the moment at which the word was read that says which frame is the innermost. That comes first: the target
+//! has to wait for what we read before it can write there again, so a word that is read after frames finds it where it calls and
+//! returns. A frame that returned before it was read still says which function it was of.
+
+mod ask;
+mod returned;
 
 use crate::layout::Struct;
 use crate::layout::field::Room;
-use crate::memory::{Addr, Memory, Word};
+use crate::memory::{Addr, Memory};
 use crate::model::Torn;
 
+use self::ask::Asked;
 use super::called;
 use super::code::{Codes, Epoch};
 use super::ends::Ends;
 use super::exception::Exceptions;
-use super::extents::{Copy, Extents, Way};
+use super::extents::Extents;
 use super::frame::{Frame, Frames, Header, Kind, MAX_FRAMES};
 use super::hear;
 use super::link::{self, Link, Round};
 use super::plan::{Plan, Slot};
+use super::precedent::Precedents;
 use super::proof::Proof;
 use super::settle::Heard;
 use super::stacks::{StackNumber, Stacks};
@@ -49,14 +52,19 @@ pub struct Watch {
     /// Whether it was handling an exception, where its state alone says so.
     pub in_exception: Option<bool>,
     interpreter: Addr,
-    /// The newest `_PyCFrame`s that were met lately, the last one first, where there are any: each call from C makes one, and each
+    /// The newest `_PyCFrame`s that were met lately, the most usual one first, where there are any: each call from C makes one, and each
     /// for itself leads to the innermost frame while it is the newest.
     cframes: Vec<Addr>,
+    /// What the word of its state said that leads to the innermost frame.
+    newest: Addr,
     frames: Extents,
+    /// Where those end that lie side by side.
+    stack_end: Addr,
     witnesses: Extents,
     /// For how many looks the witnesses are still read along.
     hearing: u32,
     ends: Ends,
+    precedents: Precedents,
     asked: Asked,
     /// The chain as it was read last, innermost first.
     chain: Vec<Link>,
@@ -70,20 +78,6 @@ pub struct Watch {
     /// The last stack that was named, from the base up, and the moment at which its functions were known.
     last: Vec<(Header, StackNumber)>,
     last_epoch: Option<Epoch>,
-}
-
-/// What was planned of a thread.
-#[derive(Debug, Default)]
-struct Asked {
-    state: Slot,
-    frames: [Copy; 2],
-    /// Of use only where the witnesses were read along.
-    witnesses: Copy,
-    heard: bool,
-    /// The words of which one says which frame is the innermost, where the state does not.
-    within: Vec<Slot>,
-    /// The same at the end, where it was read before all frames.
-    last: Option<Slot>,
 }
 
 /// What everything that is read is read by.
@@ -143,10 +137,13 @@ impl Watch {
             in_exception: None,
             interpreter,
             cframes: Vec::new(),
+            newest: Addr::NULL,
             frames: Extents::new(frames.slack()),
+            stack_end: Addr::NULL,
             witnesses: Extents::new(0),
             hearing: 0,
             ends: Ends::default(),
+            precedents: Precedents::default(),
             asked: Asked::default(),
             chain: Vec::new(),
             stands: 0,
@@ -167,6 +164,7 @@ impl Watch {
     pub fn forget(&mut self) {
         self.last.clear();
         self.last_epoch = None;
+        self.precedents.clear();
     }
 
     /// The Python frames that were read last, innermost first, and their code objects. What each is follows where it still
@@ -196,45 +194,10 @@ impl Watch {
     /// Looks for the calls of the stack that was read last of which it is not known that they happen.
     pub fn prove(&self, stack: StackNumber, plan: &mut Plan, means: &mut Means<'_>, stacks: &mut Stacks) {
         let top = means.frames.top;
-        let cframe = self.cframes.first().copied().unwrap_or_default();
-        let (newest, within) = (top.newest().of(self.state.at), top.within(cframe));
-        Proof { chain: &self.chain, newest, within }.find(stack, plan, means, stacks);
-    }
-
-    /// Plans what is to be read of it.
-    pub fn ask(&mut self, plan: &mut Plan, threads: &Threads, frames: &Frames, exceptions: &Exceptions) {
-        let Watch { state, frames: extents, witnesses, hearing, asked, cframes, unmoved, .. } = self;
-        let top = frames.top.newest();
-        let span = threads.span().max(top.offset() as usize + Addr::SIZE).max(exceptions.span());
-        extents.tend();
-        if !frames.are_apart() {
-            extents.prune();
-        }
-        asked.heard = *hearing > 0;
-        if asked.heard {
-            witnesses.tend();
-        }
-        let apart = frames.are_apart();
-        let mut newest = |plan: &mut Plan| {
-            asked.within.clear();
-            let words = cframes.iter().filter_map(|cframe| frames.top.within(*cframe));
-            asked.within.extend(words.map(|at| plan.add(at, Addr::SIZE)));
-            asked.state = plan.add(state.at, span);
-        };
-        let way = if apart { Way::Outward } else { Way::Inward };
-        if apart {
-            newest(plan);
-        }
-        let rest = unmoved.rest(extents);
-        extents.plan_twice(plan, frames.span, way, rest, &mut asked.frames, |plan| {
-            if asked.heard {
-                witnesses.plan(plan, &mut asked.witnesses);
-            }
-            if !apart {
-                newest(plan);
-            }
-        });
-        asked.last = apart.then(|| plan.add(top.of(state.at), Addr::SIZE));
+        let newest = top.newest().of(self.state.at);
+        let within = top.within(self.newest).map(|at| (at, self.newest));
+        let strays = self.precedents.strays();
+        Proof { chain: &self.chain, strays, newest, within }.find(stack, plan, means, stacks);
     }
 
     /// Says what is true of what was read, and learns from it. `epochs` are the interpreter's count of code objects before
@@ -252,11 +215,12 @@ impl Watch {
             Ok(top) => top,
             Err(verdict) => return (None, verdict),
         };
-        let mut sure = called::prefer(&mut self.frames, &mut self.asked.frames, plan, top, means.frames);
+        let mut sure = called::is(&mut self.frames, &self.asked.frames[0], plan, top, means.frames);
         let mut end = self.follow(plan, top, means);
         let mut held = self.holds(still == Some(top));
         if (!held || end.is_err())
             && !sure
+            && self.chain.first().is_none_or(|link| means.codes.last_at(link.header.code).is_none())
             && let Some(called) = called::innermost(&mut self.frames, &self.asked.frames[0], plan, top, means)
         {
             (top, sure) = (called, true);
@@ -280,9 +244,25 @@ impl Watch {
             }
             Err(missed) => {
                 self.unmoved.forget();
+                let precedent = self.precedent(top, plan, means);
                 self.seek(missed, plan, means);
-                Verdict::Missed
+                if missed == top {
+                    self.precedents.stray(top);
+                }
+                precedent.map_or(Verdict::Missed, Watch::changed)
             }
+        };
+        let verdict = match verdict {
+            Verdict::Whole(stack) | Verdict::Changed { seen: Some(stack), .. } => {
+                if let Some(stack) = stacks.likely(stack) {
+                    self.precedents.keep(&self.chain, stack);
+                }
+                verdict
+            }
+            Verdict::Changed { seen: None, .. } => {
+                self.precedent(top, plan, means).map_or(verdict, Watch::changed)
+            }
+            _ => verdict,
         };
         (Some(top), verdict)
     }
@@ -302,19 +282,24 @@ impl Watch {
         }
         self.state = state;
         self.in_exception = means.exceptions.told(state.at, copy);
+        self.stack_end = copy.maybe(means.frames.stack_end).unwrap_or_default();
         let first = copy.get(means.frames.top.newest());
+        self.newest = first;
+        let last = plan.word(self.asked.last);
         if means.frames.top.within(first).is_none() {
-            return Ok((first, self.asked.last.map_or(Some(first), |last| plan.word(last))));
+            return Ok((first, last));
         }
         let Some(place) = self.cframes.iter().position(|cframe| *cframe == first) else {
-            self.cframes.insert(0, first);
-            self.cframes.truncate(MAX_CFRAMES);
+            self.cframes.truncate(MAX_CFRAMES - 1);
+            self.cframes.push(first);
             return Err(Verdict::Missed);
         };
-        let within = self.asked.within.get(place).and_then(|within| plan.word(*within));
-        self.cframes[..=place].rotate_right(1);
+        let word = |slots: &[Slot]| slots.get(place).and_then(|within| plan.word(*within));
+        let (within, again) = (word(&self.asked.within), word(&self.asked.within_last));
+        // What is it often comes first.
+        self.cframes.swap(place, place.saturating_sub(1));
         let within = within.ok_or(Verdict::Broken(StackNumber::default(), Torn::Unreadable))?;
-        Ok((within, Some(within)))
+        Ok((within, again.filter(|_| last == Some(first))))
     }
 
     /// Follows the chain from `top` through the first copy, and marks where the second one agrees. Tells why it does not
@@ -362,11 +347,14 @@ impl Watch {
             let place = extents.find(next, means.frames.span).ok_or(next)?;
             let [one, two] = &asked.frames;
             let (first, second) = (one.get(plan, place).ok_or(next)?, two.get(plan, place).ok_or(next)?);
-            let header = means.frames.header(Struct::over(first));
+            let mut header = means.frames.header(Struct::over(first));
             let agreed = first == second || {
                 let again = means.frames.header(Struct::over(second));
                 if fresh.is_empty() { header.is_as(&again) } else { header == again }
             };
+            if fresh.is_empty() {
+                header = means.frames.left(means.memory, header, means.codes);
+            }
             if header.kind == Kind::Dead {
                 return Ok(End::Torn(Torn::Garbage));
             }

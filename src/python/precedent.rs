@@ -1,0 +1,161 @@
+//! On whom a function was called last, where its own frame no longer says so: it was let go, or lies where nobody looked.
+//!
+//! Design constraint: a call that is over before its frame was read must not be left out, or profiles lack what is called often
+//! and short. Which function it was, the frame that was let go still says; its callers stand where they stood.
+
+use rustc_hash::FxHashMap;
+
+use crate::layout::Struct;
+use crate::memory::Addr;
+
+use super::extents::{Copy, Extents};
+use super::frame::{Frames, Kind};
+use super::link::Link;
+use super::plan::Plan;
+use super::stacks::StackNumber;
+
+/// So many callers of a function have to stand as they stood.
+const MAX_CALLERS: usize = 16;
+/// The most functions that are remembered; when there are more, all are forgotten.
+const MAX_FUNCTIONS: usize = 4096;
+/// Of so many frames that lay where nobody looked, the places are kept.
+const MAX_STRAYS: usize = 32;
+/// So many of these are worth reading.
+const USUAL_STRAYS: usize = 3;
+
+/// The last stack of each function, by its code object.
+#[derive(Debug, Default)]
+pub(super) struct Precedents {
+    rows: FxHashMap<Addr, Row>,
+    /// Where innermost frames lay that nobody expected there, those that lie there often first.
+    strays: Vec<Addr>,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    stack: StackNumber,
+    /// Python's frames below, innermost first: where each is, its code object and its caller.
+    callers: Vec<(Addr, Addr, Addr)>,
+}
+
+impl Precedents {
+    /// Forgets all stacks.
+    pub(super) fn clear(&mut self) {
+        self.rows.clear();
+    }
+
+    /// Keeps a stack that was there, and the chain that told it.
+    pub(super) fn keep(&mut self, chain: &[Link], stack: StackNumber) {
+        let mut python = chain.iter().filter(|link| link.header.kind == Kind::Python);
+        let Some(top) = python.next() else { return };
+        if self.rows.len() >= MAX_FUNCTIONS {
+            self.rows.clear();
+        }
+        let row = self.rows.entry(top.header.code).or_default();
+        let mut next = python.clone().take(MAX_CALLERS).map(|link| link.at);
+        // Most often it is there already.
+        if row.stack == stack && row.callers.first().map(|(at, ..)| *at) == next.next() {
+            return;
+        }
+        row.stack = stack;
+        row.callers.clear();
+        let callers = python.take(MAX_CALLERS).map(|link| (link.at, link.header.code, link.header.back));
+        row.callers.extend(callers);
+    }
+
+    /// Where the frame was that called a function last.
+    pub(super) fn caller(&self, code: Addr) -> Option<Addr> {
+        self.rows.get(&code)?.callers.first().map(|(at, ..)| *at)
+    }
+
+    /// The last stack of a function, where the outermost of its callers and half of all stand in a copy as they stood.
+    pub(super) fn find(
+        &self,
+        code: Addr,
+        (extents, copy, plan): (&mut Extents, &Copy, &Plan),
+        frames: &Frames,
+    ) -> Option<StackNumber> {
+        let row = self.rows.get(&code)?;
+        let mut stands = |(at, code, back): &(Addr, Addr, Addr)| {
+            let bytes = extents.find(*at, frames.span).and_then(|place| copy.get(plan, place));
+            bytes.map(|bytes| frames.header(Struct::over(bytes))).is_some_and(|header| {
+                header.kind == Kind::Python && header.code == *code && header.back == *back
+            })
+        };
+        let standing = row.callers.iter().filter(|caller| stands(caller)).count();
+        let outermost = row.callers.last().is_none_or(stands);
+        (outermost && 2 * standing >= row.callers.len()).then_some(row.stack)
+    }
+
+    /// Keeps the place of a frame that nobody expected there.
+    pub(super) fn stray(&mut self, at: Addr) {
+        match self.strays.iter().position(|known| *known == at) {
+            // What is met often comes first.
+            Some(place) => self.strays.swap(place, place.saturating_sub(1)),
+            None => {
+                self.strays.truncate(MAX_STRAYS - 1);
+                self.strays.push(at);
+            }
+        }
+    }
+
+    /// Where such frames lie often.
+    pub(super) fn strays(&self) -> &[Addr] {
+        &self.strays[..self.strays.len().min(USUAL_STRAYS)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Catalogue;
+    use crate::memory::Tape;
+    use crate::python::extents::Place;
+    use crate::python::frame::Header;
+
+    #[test]
+    fn a_stack_is_believed_while_the_outermost_and_half_of_the_callers_stand() {
+        let layout = Catalogue::load(None).unwrap().named("3.13").unwrap().layout.clone();
+        let frames = Frames::bind(&layout).unwrap();
+        let place = Place { stretch: 0, from: 0, to: 0 };
+        let link = |at: u64, code: u64, back: u64| {
+            let header =
+                Header { kind: Kind::Python, code: Addr(code), back: Addr(back), instruction: 0, copy: 0 };
+            Link::new(Addr(at), header, place, true)
+        };
+        let chain = [
+            link(0x13000, 0x90, 0x12000),
+            link(0x12000, 0x80, 0x11000),
+            link(0x11000, 0x70, 0x10000),
+            link(0x10000, 0x60, 0),
+        ];
+        let mut precedents = Precedents::default();
+        precedents.keep(&chain, StackNumber(5));
+        let found = |standing: &[usize]| {
+            let (mut tape, mut extents) = (Tape::default(), Extents::new(0));
+            for (number, link) in chain.iter().enumerate().skip(1) {
+                let code = if standing.contains(&number) { link.header.code } else { Addr(0x30) };
+                tape.put(link.at, &frames.made(code, link.header.back));
+                extents.cover(link.at, frames.span);
+            }
+            let (mut plan, mut copy) = (Plan::default(), Copy::default());
+            extents.plan(&mut plan, &mut copy);
+            plan.read(&tape);
+            precedents.find(Addr(0x90), (&mut extents, &copy, &plan), &frames)
+        };
+        assert_eq!(found(&[1, 2, 3]), Some(StackNumber(5)));
+        assert_eq!(found(&[2, 3]), Some(StackNumber(5)));
+        assert_eq!((found(&[3]), found(&[1, 2])), (None, None));
+    }
+
+    #[test]
+    fn places_that_are_met_often_come_first() {
+        let mut precedents = Precedents::default();
+        for round in 0..1000 {
+            precedents.stray(Addr(0x10000 + round * 64));
+            precedents.stray(Addr(0x500));
+        }
+        assert_eq!(precedents.strays()[0], Addr(0x500));
+        assert!(precedents.strays.len() <= MAX_STRAYS);
+    }
+}

@@ -1,0 +1,91 @@
+//! What is planned to be read of a thread, and in which order.
+
+use crate::memory::{Addr, Word};
+use crate::python::exception::Exceptions;
+use crate::python::extents::Copy;
+use crate::python::frame::Frames;
+use crate::python::plan::{Plan, Slot};
+use crate::python::thread::Threads;
+
+use super::Watch;
+
+/// The least size of a page.
+const PAGE: u64 = 4096;
+
+/// What was planned of a thread.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) state: Slot,
+    pub(super) frames: [Copy; 2],
+    /// Of use only where the witnesses were read along.
+    pub(super) witnesses: Copy,
+    pub(super) heard: bool,
+    /// The words of which one says which frame is the innermost, where the state does not.
+    pub(super) within: Vec<Slot>,
+    /// The same at the end.
+    pub(super) last: Slot,
+    pub(super) within_last: Vec<Slot>,
+}
+
+impl Watch {
+    /// Plans what is to be read of it.
+    /// After a while in which nothing was read, what leads the kernel to the frames is not at hand: `cold`.
+    pub fn ask(
+        &mut self,
+        plan: &mut Plan,
+        threads: &Threads,
+        frames: &Frames,
+        exceptions: &Exceptions,
+        cold: bool,
+    ) {
+        let Watch { state, frames: extents, witnesses, hearing, asked, cframes, unmoved, stack_end, .. } =
+            self;
+        let top = frames.top.newest();
+        let ends = [Some(top), frames.stack_end].into_iter().flatten();
+        let end = ends.map(|field| field.offset() as usize + Addr::SIZE).max().unwrap_or(0);
+        let span = threads.span().max(end).max(exceptions.span());
+        extents.tend();
+        if !frames.are_apart() {
+            extents.prune();
+        }
+        asked.heard = *hearing > 0;
+        if asked.heard {
+            witnesses.tend();
+        }
+        // While one is the newest, what it says of the innermost frame still holds after a call from C has begun, and no longer after
+        // one has ended: so it is read behind the word that says which one is the newest.
+        let within = |plan: &mut Plan, cframes: &[Addr], slots: &mut Vec<Slot>| {
+            let words = cframes.iter().filter_map(|cframe| frames.top.within(*cframe));
+            slots.extend(words.map(|at| plan.add(at, Addr::SIZE)));
+        };
+        let (usual, others) = cframes.split_at(cframes.len().min(1));
+        let first = stack_end.non_null().map(|end| end.minus(1));
+        if cold {
+            let words = cframes.iter().filter_map(|cframe| frames.top.within(*cframe));
+            words.chain(first).for_each(|at| {
+                plan.add(aside(at), 1);
+            });
+        }
+        asked.within.clear();
+        asked.state = plan.add(state.at, span);
+        within(plan, usual, &mut asked.within);
+        let rest = unmoved.rest(extents);
+        let mut behind = |plan: &mut Plan| within(plan, others, &mut asked.within);
+        let mut middle = |plan: &mut Plan| {
+            if asked.heard {
+                witnesses.plan(plan, &mut asked.witnesses);
+            }
+        };
+        let asides: [&mut dyn FnMut(&mut Plan); 2] = [&mut behind, &mut middle];
+        extents.plan_twice(plan, frames.span, first, rest, &mut asked.frames, asides);
+        asked.within_last.clear();
+        within(plan, cframes, &mut asked.within_last);
+        asked.last = plan.add(top.of(state.at), Addr::SIZE);
+    }
+}
+
+/// A byte in the same page, where the target is not likely to write.
+fn aside(at: Addr) -> Addr {
+    let start = at.0 & !(PAGE - 1);
+    Addr(if at.0 - start < PAGE / 2 { start + PAGE - 1 } else { start })
+}

@@ -1,0 +1,50 @@
+//! What is told of a thread whose innermost frame returned before it was read.
+
+use crate::layout::Struct;
+use crate::layout::field::Room;
+use crate::memory::Addr;
+use crate::python::extents::Extents;
+use crate::python::frame::{Header, Kind};
+use crate::python::plan::Plan;
+use crate::python::stacks::StackNumber;
+
+use super::{Means, Verdict, Watch};
+
+/// The most frames of the interpreter's own between two of Python's.
+const MAX_OWN: usize = 4;
+
+impl Watch {
+    /// A stack that did not hold still.
+    pub(super) fn changed(seen: StackNumber) -> Verdict {
+        Verdict::Changed { seen: Some(seen), sure: true, agreed: StackNumber::default() }
+    }
+
+    /// The stack that the function of the frame at `top` had last, if its callers still stand as they stood, and so does it if it has
+    /// not returned.
+    pub(super) fn precedent(&mut self, top: Addr, plan: &Plan, means: &Means<'_>) -> Option<StackNumber> {
+        let (frames, copy, span) = (&*means.frames, &self.asked.frames[0], means.frames.span);
+        let read = |extents: &mut Extents, at: Addr| {
+            let mut room = Room::default();
+            let copy = match extents.find(at, span).and_then(|place| copy.get(plan, place)) {
+                Some(bytes) => Struct::over(bytes),
+                None => Struct::read(means.memory, at, span, &mut room).ok()?,
+            };
+            Some((frames.header(copy), frames.is_called(copy)))
+        };
+        let (header, is_called) = read(&mut self.frames, top)?;
+        let code = frames.left(means.memory, header, means.codes).code;
+        if is_called && !header.back.is_null() {
+            let mut caller = header.back;
+            for _ in 0..MAX_OWN {
+                match read(&mut self.frames, caller)?.0 {
+                    Header { kind: Kind::Own, back, .. } => caller = back,
+                    _ => break,
+                }
+            }
+            if self.precedents.caller(code) != Some(caller) {
+                return None;
+            }
+        }
+        self.precedents.find(code, (&mut self.frames, copy, plan), frames)
+    }
+}
