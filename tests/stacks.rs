@@ -291,10 +291,8 @@ fn the_holder_of_the_gil_is_who_says_so_in_shared_memory() {
     use std::os::unix::fs::FileExt;
 
     const LOOKS: usize = 1000;
-    /// Who takes the GIL and gives it back without having written tells nobody.
-    const OFF: usize = LOOKS / 100;
-    /// In between nobody has it.
-    const NOBODY: usize = LOOKS / 20;
+    /// In 2.7 a thread may keep it for long.
+    const MOST_LOOKS: usize = 200 * LOOKS;
     for python in pythons() {
         let mut target = start(python, include_str!("programs/holder.py"));
         let path = format!("/proc/{}/root{}", target.pid(), target.line());
@@ -310,7 +308,7 @@ fn the_holder_of_the_gil_is_who_says_so_in_shared_memory() {
         let (mut compared, mut off, mut nobody) = (0, 0, 0);
         let mut holders = std::collections::BTreeSet::new();
         let mut free = false;
-        while compared < LOOKS && !free {
+        while (compared < LOOKS || holders.len() < 2 && compared < MOST_LOOKS) && !free {
             let [before, turn, writes] = writer();
             seen.look();
             let after = writer();
@@ -337,7 +335,9 @@ fn the_holder_of_the_gil_is_who_says_so_in_shared_memory() {
             python.name,
             holders.len()
         );
-        assert!(off <= OFF && nobody <= NOBODY, "{}: {off} and {nobody} of {compared}", python.name);
+        // Who takes the GIL and gives it back without having written tells nobody, and in between nobody has it.
+        let is_rare = 100 * off <= compared && 20 * nobody <= compared;
+        assert!(is_rare, "{}: {off} and {nobody} of {compared}", python.name);
         assert!(holders.len() > 1, "{}: one thread had it all the time", python.name);
     }
 }
