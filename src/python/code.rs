@@ -210,11 +210,6 @@ impl Codes {
         self.rows.get(row as usize).map(|code| &**code)
     }
 
-    /// The function that was last found at an address.
-    pub fn at(&self, addr: Addr) -> Option<CodeId> {
-        self.kept.get(&addr).map(|kept| kept.id)
-    }
-
     /// Where a function was last found; equal ones may stand in several places, and any of them will do.
     pub fn place(&self, id: CodeId) -> Option<Addr> {
         self.kept.iter().find(|(_, kept)| kept.id == id).map(|(addr, _)| *addr)

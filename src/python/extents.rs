@@ -2,7 +2,7 @@
 
 use crate::memory::Addr;
 
-use super::plan::{Plan, Slot};
+use super::plan::{PAGE, Plan, Slot};
 
 /// Stretches that lie no further apart than this are one: pieces cost more than bytes. Less than a page, so that none lies
 /// between two things that are there.
@@ -16,8 +16,6 @@ const PERIOD: u32 = 256;
 /// costs more than looking again at the one that needs it. Frames of generators lie anywhere, each time somewhere else.
 const WINDOW: u32 = 16;
 const HITS: u32 = 2;
-/// No stretch is made longer than it must be beyond the end of a page: the next one may not be there.
-const PAGE: u64 = 4096;
 
 /// Stretches in the order of their addresses, none of which touch.
 ///
@@ -268,7 +266,8 @@ impl Extents {
     }
 }
 
-/// The end of a stretch whose last thing ends at `end`.
+/// The end of a stretch whose last thing ends at `end`: no longer than it must be beyond the end of a page, for the next one may
+/// not be there.
 fn with_slack(end: u64, slack: u64) -> u64 {
     end.saturating_add(slack).min(end.next_multiple_of(PAGE))
 }

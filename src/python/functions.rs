@@ -37,7 +37,7 @@ impl Functions {
             // What was freed meanwhile is no function any more.
             let _ = self.codes.learn(memory, *at);
         }
-        for code in self.places.iter().filter_map(|at| self.codes.get(self.codes.at(*at)?)) {
+        for code in self.places.iter().filter_map(|at| self.codes.get(self.codes.last_at(*at)?)) {
             if let Some(functions) = by_file.get_mut(code.filename.as_str()) {
                 functions.push((code, code.lines().into_iter().collect()));
             }

@@ -37,7 +37,7 @@ impl Instruction {
     pub fn at(&mut self, memory: &dyn Memory, codes: &Codes, frame: Frame) -> Option<u8> {
         let offset = u64::try_from(frame.offset).ok()?;
         let known = self.places.get(&frame.code).copied();
-        let code = match known.filter(|code| codes.at(*code) == Some(frame.code)) {
+        let code = match known.filter(|code| codes.last_at(*code) == Some(frame.code)) {
             Some(code) => code,
             None => {
                 if self.places.len() >= MAX_PLACES {

@@ -9,7 +9,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// What lies no further behind the piece before it is read with it, if it ends in the same page: pieces cost more than bytes.
 const GAP: u64 = 256;
 /// The least size of a page.
-const PAGE: u64 = 4096;
+pub(super) const PAGE: u64 = 4096;
 
 /// Pieces of memory in the order in which they are read. Made once; looks plan and read in the same room.
 #[derive(Debug, Default)]

@@ -52,9 +52,9 @@ impl Precedents {
             self.rows.clear();
         }
         let row = self.rows.entry(top.header.code).or_default();
-        let mut next = python.clone().take(MAX_CALLERS).map(|link| link.at);
+        let caller = python.clone().next().map(|link| link.at);
         // Most often it is there already.
-        if row.stack == stack && row.callers.first().map(|(at, ..)| *at) == next.next() {
+        if row.stack == stack && row.callers.first().map(|(at, ..)| *at) == caller {
             return;
         }
         row.stack = stack;

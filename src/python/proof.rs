@@ -29,8 +29,9 @@ const NEAR: u64 = 4096;
 const NEAR_COPIES: usize = 2;
 /// How many copies are read of others, in an order that is left to chance.
 const FAR_COPIES: usize = 12;
-/// The most calls that are looked for so at once.
+/// The most calls that are looked for so at once, and the most links from one to its caller.
 const MAX_FAR: usize = 8;
+const MAX_LINKS_FAR: usize = 6;
 /// Of two chains one has at most so many links more.
 const MAX_APART: usize = 64;
 /// The share of all time that proofs may take, and the time that may be saved up for them: at first everything is new.
@@ -163,17 +164,17 @@ impl Proof<'_> {
         let ask_top = |plan: &mut Plan| (self.ask_top(plan), plan.add(top.at, span));
         let before = ask_top(plan);
         let mut asked = Vec::new();
-        for (callee, caller) in calls.iter().take(MAX_FAR) {
+        let calls = calls.iter().filter(|(callee, caller)| caller - callee < MAX_LINKS_FAR);
+        for (callee, caller) in calls.take(MAX_FAR) {
             let links: Vec<Addr> = self.chain[*callee..=*caller].iter().map(|link| link.at).collect();
             // The frame of a generator is most often another one each time.
             let rests = means.codes.rests(self.chain[*callee].header.code);
             let others = self.strays.iter().filter(|stray| rests && **stray != links[0]);
-            let others: Vec<Addr> = others.copied().collect();
-            asked.push(Far::new(links.clone(), span, plan));
             for other in others {
-                let links = std::iter::once(other).chain(links[1..].iter().copied()).collect();
-                asked.push(Far::new(links, span, plan));
+                let links = std::iter::once(other).chain(&links[1..]).copied().collect();
+                asked.push((Far::new(links, span, plan), false));
             }
+            asked.push((Far::new(links, span, plan), true));
         }
         let after = ask_top(plan);
         plan.read(means.memory);
@@ -182,8 +183,8 @@ impl Proof<'_> {
             let said = plan.structure(*frame, span).map(|copy| means.frames.header(copy));
             word.word(plan) == Some(top.at) && said.is_some_and(|said| said.is_as(&top.header))
         });
-        for far in asked {
-            if let Some([callee, caller]) = far.hear(plan, means.frames, stands) {
+        for (far, is_below) in asked {
+            if let Some([callee, caller]) = far.hear(plan, means.frames, stands && is_below) {
                 met.extend(call(&caller, &callee, means));
             }
         }

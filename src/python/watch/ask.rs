@@ -4,13 +4,10 @@ use crate::memory::{Addr, Word};
 use crate::python::exception::Exceptions;
 use crate::python::extents::Copy;
 use crate::python::frame::Frames;
-use crate::python::plan::{Plan, Slot};
+use crate::python::plan::{PAGE, Plan, Slot};
 use crate::python::thread::Threads;
 
 use super::Watch;
-
-/// The least size of a page.
-const PAGE: u64 = 4096;
 
 /// What was planned of a thread.
 #[derive(Debug, Default)]
@@ -29,6 +26,7 @@ pub(super) struct Asked {
 
 impl Watch {
     /// Plans what is to be read of it.
+    ///
     /// After a while in which nothing was read, what leads the kernel to the frames is not at hand: `cold`.
     pub fn ask(
         &mut self,
