@@ -322,6 +322,11 @@ fn a_call_that_is_not_there_when_it_is_looked_for_is_not_told() {
         let caller = played.word(played.back(played.word(played.top("methods"))));
         let word =
             caller + if objects { played.key("frame", "lasti") } else { played.key("iframe", "instr") };
+        // It does not stand in the source either.
+        let mask = played.layout().fact::<u64>("code.tag_mask").expect("a mask");
+        let section = if objects { "frame" } else { "iframe" };
+        let code = played.word(caller + played.key(section, "code")) & !mask;
+        played.put(code + played.key("code", "names"), 0);
         let state = played.python.seen.threads[place].state;
         played.python = Python::open(&played.located).expect("its layout has all");
         played.memory.restless.set(Some((Addr(word), state)));

@@ -4,6 +4,7 @@
 mod made;
 
 use pitviper::model::*;
+use pitviper::python::StackNumber;
 use pitviper::sampler::runs::{MAX_ROWS, Runs};
 
 /// The same events with the samples of many looks in a batch, and how many rows crossed.
@@ -91,4 +92,33 @@ fn a_row_of_an_earlier_batch_is_never_grown() {
     let Event::Samples { rows, .. } = runs.take(At(30), Vec::new()) else { panic!() };
     let seen: Vec<_> = rows.iter().map(|row| (row.track.0, row.from.0, row.until.0, row.count)).collect();
     assert_eq!(seen, [(1, 10, 30, 2), (0, 10, 20, 1), (0, 20, 30, 1), (2, 10, 20, 1)]);
+}
+
+#[test]
+fn a_sample_is_told_otherwise_once_it_is_known_what_it_was() {
+    let mut runs = Runs::default();
+    let sample = |n: u64| made::sample(TrackId(0), Some(StackId(1)), n * 10, (n + 1) * 10);
+    let told = |number| (StackNumber(number), 0);
+    runs.add(sample(0));
+    runs.add_open(sample(1), told(5));
+    runs.add_open(sample(2), told(6));
+    (3..5).for_each(|n| runs.add(sample(n)));
+    runs.reconsider(|(number, _)| (number == StackNumber(6)).then_some(Some(StackId(9))));
+    // What was not known then is not asked for again.
+    runs.reconsider(|told| panic!("{told:?}"));
+    let Event::Samples { rows, .. } = runs.take(At(50), Vec::new()) else { panic!() };
+    let seen: Vec<_> = rows.iter().map(|row| (row.stack, row.count, row.quality)).collect();
+    let (one, nine) = (Some(StackId(1)), Some(StackId(9)));
+    let whole = Quality::Whole;
+    assert_eq!(seen, [(one, 1, whole), (one, 1, whole), (nine, 1, Quality::Probable), (one, 2, whole)]);
+}
+
+#[test]
+fn a_sample_of_an_earlier_batch_is_not_told_otherwise() {
+    let mut runs = Runs::default();
+    let sample = made::sample(TrackId(0), None, 0, 10);
+    runs.add_open(sample, (StackNumber(5), 0));
+    runs.take(At(10), Vec::new());
+    runs.add(sample);
+    runs.reconsider(|told| panic!("{told:?}"));
 }

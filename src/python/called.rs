@@ -9,8 +9,8 @@ use crate::memory::{Addr, Word};
 
 use super::extents::{Copy, Extents, Place};
 use super::frame::Frames;
+use super::means::Means;
 use super::plan::Plan;
-use super::watch::Means;
 
 /// In so many places at most a frame is looked for that is called: in the last 32 KiB of a stack.
 const MAX_PLACES: usize = 4096;

@@ -90,8 +90,8 @@ pub struct Codes {
     /// Where they are.
     places: BTreeSet<Addr>,
     ids: FxHashMap<Arc<Code>, CodeId>,
-    /// The rows of the ids from `first` on.
-    rows: Vec<Arc<Code>>,
+    /// The rows of the ids from `first` on, and where each was found last.
+    rows: Vec<(Arc<Code>, Addr)>,
     first: u32,
     tables: usize,
     /// Counts what was read at once.
@@ -163,6 +163,12 @@ impl Code {
         self.table.as_ref().map_or_else(Vec::new, |table| self.kind.lines(table, self.first_line))
     }
 
+    /// Whether it is the interpreter's own, of the frame that waits for an `__init__` that runs within the one that makes the object:
+    /// no traceback shows it (`_Py_InitCleanup`, Python/specialize.c, 3.13 and later).
+    pub fn is_shim(&self) -> bool {
+        self.name == "__init__" && self.filename == "__init__"
+    }
+
     /// Whether an instruction can stand at byte `offset`; that of a frame which has not started stands before the first.
     pub fn holds(&self, offset: i32) -> bool {
         u64::try_from(offset).map_or(true, |offset| offset < self.length)
@@ -207,12 +213,14 @@ impl Codes {
     /// The function that an id names, unless it was forgotten.
     pub fn get(&self, id: CodeId) -> Option<&Code> {
         let row = id.0.checked_sub(self.first)?;
-        self.rows.get(row as usize).map(|code| &**code)
+        self.rows.get(row as usize).map(|(code, _)| &**code)
     }
 
     /// Where a function was last found; equal ones may stand in several places, and any of them will do.
     pub fn place(&self, id: CodeId) -> Option<Addr> {
-        self.kept.iter().find(|(_, kept)| kept.id == id).map(|(addr, _)| *addr)
+        let (_, at) = self.rows.get(id.0.checked_sub(self.first)? as usize)?;
+        let is_there = |at: &Addr| self.last_at(*at) == Some(id);
+        Some(*at).filter(is_there).or_else(|| self.places.iter().copied().find(is_there))
     }
 
     /// Begins a turn: what is heard from now on was read at once, while one stack held still.
@@ -284,20 +292,23 @@ impl Codes {
     /// true once a later look leads here again and it is heard then: what a frame uses is not let go.
     pub fn learn(&mut self, memory: &dyn Memory, addr: Addr) -> Result<(), Unread> {
         let (code, witness) = self.read(memory, addr)?;
-        let id = self.keep(code);
+        let id = self.keep(code, addr);
         self.kept.insert(addr, Kept { id, witness, turn: 0, epoch: None });
         self.places.insert(addr);
         Ok(())
     }
 
-    fn keep(&mut self, code: Code) -> CodeId {
+    fn keep(&mut self, code: Code, addr: Addr) -> CodeId {
         if let Some(id) = self.ids.get(&code) {
+            if let Some((_, at)) = self.rows.get_mut((id.0 - self.first) as usize) {
+                *at = addr;
+            }
             return *id;
         }
         let id = CodeId(self.first.saturating_add(self.rows.len() as u32));
         self.tables += code.table.as_ref().map_or(0, Vec::len);
         let code = Arc::new(code);
-        self.rows.push(Arc::clone(&code));
+        self.rows.push((Arc::clone(&code), addr));
         self.ids.insert(code, id);
         id
     }

@@ -149,6 +149,8 @@ struct Interpreter {
     tag_mask: u64,
     /// Owners whose frames stand for the interpreter itself, where it was called from C.
     skip_owners: Owners,
+    /// The code of frames that stand for the interpreter, too, once one was met.
+    shim: Option<Addr>,
 }
 
 /// A set of owners of frames, which are small numbers.
@@ -275,6 +277,13 @@ impl Frames {
         known.class = class.filter(is_frame);
     }
 
+    /// Takes in that the code object at `code` is none of the program's ([`Code::is_shim`](super::code::Code::is_shim)).
+    pub fn learn_shim(&mut self, code: Addr) {
+        if let Style::Interpreter(interpreter) = &mut self.style {
+            interpreter.shim = Some(code);
+        }
+    }
+
     /// The instruction that a frame stands at, in bytes from the first; below 0 where it has not started.
     pub fn offset(&self, memory: &dyn Memory, header: &Header) -> Result<i32, Torn> {
         let offset = match &self.style {
@@ -320,19 +329,21 @@ impl Interpreter {
             code: CodeFields::bind(layout)?,
             copies: CodeArray::bind(layout)?,
             tag_mask: layout.fact("code.tag_mask")?,
+            shim: None,
             skip_owners: Owners(owners.iter().fold(0, |all, owner| all | 1 << (owner & 63))),
         })
     }
 
     fn header(&self, copy: Struct<'_>) -> Header {
         let back = copy.get(self.frame.previous);
-        if self.skip_owners.holds(copy.get(self.frame.owner)) {
+        let code = Addr(copy.get(self.frame.code).0 & !self.tag_mask);
+        if self.skip_owners.holds(copy.get(self.frame.owner)) || self.shim == Some(code) {
             // What else stands in it says nothing.
             return Header { kind: Kind::Own, code: Addr::NULL, back, instruction: 0, copy: 0 };
         }
         Header {
             kind: Kind::Python,
-            code: Addr(copy.get(self.frame.code).0 & !self.tag_mask),
+            code,
             back,
             instruction: copy.get(self.frame.instr).0,
             copy: copy.maybe(self.frame.tlbc_index).unwrap_or(0),

@@ -5,8 +5,8 @@ use crate::model::Torn;
 use super::code::{Epoch, Known};
 use super::extents::{Copy, Extents};
 use super::frame::{Frame, Header};
+use super::means::Means;
 use super::plan::Plan;
-use super::watch::Means;
 
 /// The place in a function that a frame stands at; `None` where the function has to be heard first, and will be.
 pub(super) fn frame(
@@ -22,7 +22,7 @@ pub(super) fn frame(
             match copy.map(|copy| means.codes.hear(header.code, (plan, &mut *witnesses, copy), steady)) {
                 Some(Some(true)) => Some(id),
                 Some(Some(false)) => {
-                    means.codes.learn(means.memory, header.code)?;
+                    means.learn(header.code)?;
                     None
                 }
                 Some(None) | None => None,
@@ -31,7 +31,7 @@ pub(super) fn frame(
         Known::Sure(id) => Some(id),
         Known::Not if header.code.is_null() => return Err(Torn::Garbage),
         Known::Not => {
-            means.codes.learn(means.memory, header.code)?;
+            means.learn(header.code)?;
             None
         }
     };

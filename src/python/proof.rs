@@ -10,23 +10,25 @@ use crate::memory::{Addr, Word};
 use super::extents::{Copy, Extents};
 use super::frame::{Frame, Frames, Header, Kind};
 use super::link::{Link, Round};
+use super::means::Means;
 use super::plan::{Plan, Slot};
 use super::stacks::{Call, StackNumber, Stacks};
-use super::watch::{MAX_LINKS, Means};
+use super::watch::MAX_LINKS;
 
 /// How often the calls of a stack are looked for, while there is time for it, and when there is not: so often that those of one
 /// that holds still are seen often enough.
 const TRIES: u32 = 12;
-const LEAST_TRIES: u32 = 4;
+const LEAST_TRIES: u32 = 6;
 /// The most calls that are looked for at once.
 const MAX_CALLS: usize = 128;
 /// How many pieces one try reads, more or less, and how many bytes at most; in so many pairs of copies at least, and at most.
 const PIECES: usize = 96;
 const BYTES: usize = 256 << 10;
 const PAIRS: std::ops::RangeInclusive<usize> = 1..=12;
-/// Frames that lie apart, but no further than this, are read as one, so often.
-const NEAR: u64 = 4096;
-const NEAR_COPIES: usize = 2;
+/// Frames that lie apart, but no further than this, are read as one, so often. What takes longer to copy may change meanwhile, at each
+/// copy: generators take turns in a tenth of a microsecond.
+const NEAR: u64 = 512;
+const NEAR_COPIES: usize = 4;
 /// How many copies are read of others, in an order that is left to chance.
 const FAR_COPIES: usize = 12;
 /// The most calls that are looked for so at once, and the most links from one to its caller.
@@ -49,30 +51,42 @@ pub struct Proof<'a> {
     pub newest: Addr,
     /// That one, and what leads to it.
     pub within: Option<(Addr, Addr)>,
+    /// Until when it is looked for.
+    pub until: Instant,
 }
 
 /// How much time proofs may still take.
 #[derive(Debug)]
 pub struct Pace {
-    saved: Duration,
+    /// In nanoseconds; below 0 where one took longer than it might.
+    saved: i64,
     last: Instant,
 }
 
 impl Default for Pace {
     fn default() -> Pace {
-        Pace { saved: SAVED, last: Instant::now() }
+        Pace { saved: nanos(SAVED), last: Instant::now() }
     }
 }
 
 impl Pace {
     /// Spends what was begun at `began`; says whether there is more.
-    fn spend(&mut self, began: Instant) -> bool {
-        let now = Instant::now();
-        let earned = now.saturating_duration_since(self.last).mul_f64(SHARE);
-        self.last = now;
-        self.saved = (self.saved + earned).min(SAVED).saturating_sub(now.saturating_duration_since(began));
-        !self.saved.is_zero()
+    pub fn spend(&mut self, began: Instant) -> bool {
+        self.saved = self.saved.saturating_sub(nanos(began.elapsed()));
+        self.has_time()
     }
+
+    /// Whether there is some.
+    pub fn has_time(&mut self) -> bool {
+        let now = Instant::now();
+        let passed = now.saturating_duration_since(std::mem::replace(&mut self.last, now));
+        self.saved = self.saved.saturating_add(nanos(passed.mul_f64(SHARE))).min(nanos(SAVED));
+        self.saved > 0
+    }
+}
+
+fn nanos(time: Duration) -> i64 {
+    i64::try_from(time.as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// The two copies of a thread's frames that one pair of reads brings, and the words that say which one was the innermost.
@@ -126,6 +140,9 @@ impl Proof<'_> {
                 most = if has_time { TRIES } else { LEAST_TRIES };
             }
             tries += 1;
+            if Instant::now() >= self.until {
+                break;
+            }
         }
     }
 
@@ -214,8 +231,8 @@ impl Pair {
         let (Some(first), Some(last)) = (first, last) else { return };
         let (one, is_called) = follow(first, &self.copies[0], extents, plan, means);
         let (other, still_called) = follow(last, &self.copies[1], extents, plan, means);
-        // What does not say that it is called has to stand still altogether.
-        if !(is_called && still_called) && (one != other || first != last) {
+        // What a loop does shows the same again and again: that a frame stands as it stood does not say that it is called.
+        if !(is_called && still_called) {
             return;
         }
         let mut rest = other.as_slice();

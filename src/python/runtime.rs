@@ -1,5 +1,7 @@
 //! The runtime: one interpreter program in a process, and a look at all its threads.
 
+mod learn;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,17 +12,20 @@ use crate::memory::{Addr, Memory};
 use crate::model::{Quality, Torn};
 use crate::target::{Located, Root, Thread};
 
+use self::learn::Doubts;
 use super::code::Codes;
 use super::exception::Exceptions;
 use super::frame::{Frame, Frames};
 use super::gil::{Gil, Ran};
 use super::interpreter::Interpreter;
+use super::means::Means;
+use super::mention::Mentions;
 use super::name::Names;
 use super::plan::{Plan, Rider};
 use super::settle::{self, Ask, settle};
 use super::stacks::{StackNumber, Stacks};
 use super::thread::{Pthreads, Tasks, Threads};
-use super::watch::{Means, Verdict, Watch};
+use super::watch::{Verdict, Watch};
 
 /// The most interpreters of one process that are read.
 const MAX_INTERPRETERS: usize = 256;
@@ -30,6 +35,8 @@ const MAX_STEPS: u32 = 1 << 22;
 /// innermost one is still there at one try in seven or so.
 const RETRIES: u32 = 24;
 const RETRIES_APART: u32 = 64;
+/// How long calls are looked for, where that is done at once.
+const PROVING: Duration = Duration::from_millis(20);
 /// After so long without a look, what the kernel needs for one is no longer in the processor's cache.
 const COLD: Duration = Duration::from_micros(100);
 /// Interpreters and threads are listed anew at most this often, and for no larger a share of the time than one in so many.
@@ -72,6 +79,7 @@ pub struct Python {
     names: Names,
     gil: Gil,
     exceptions: Exceptions,
+    mentions: Option<Mentions>,
     /// The functions that were met; [`Frame::code`] names one of them.
     pub codes: Codes,
     /// The stacks that were met; [`ThreadLook::stack`] names one of them.
@@ -97,6 +105,11 @@ pub struct Python {
     /// How often that was done.
     lists: u64,
     audit: Option<Audit>,
+    /// The target holds still.
+    still: bool,
+    /// Calls are looked for between looks; those of these stacks.
+    learns_later: bool,
+    doubts: Doubts,
 }
 
 /// What one look at a Python saw.
@@ -131,6 +144,8 @@ pub struct ThreadLook {
     pub stack: StackNumber,
     /// How good that is.
     pub quality: Quality,
+    /// What it may have been instead, where it is not known yet whether that can be ([`Stacks::believed`]).
+    pub told: Option<StackNumber>,
     /// Whether it can have run Python since the look before.
     pub may_have_run: bool,
     /// Whether it was handling an exception, where its state alone says so.
@@ -148,6 +163,13 @@ pub struct Audit {
     pub compared: u64,
     /// Those that were another one.
     pub differed: u64,
+}
+
+impl ThreadLook {
+    /// Its stack need not be read again before it runs.
+    fn is_sure(&self) -> bool {
+        self.read && self.quality != Quality::Probable && self.told.is_none()
+    }
 }
 
 impl Python {
@@ -173,6 +195,7 @@ impl Python {
             names: Names::bind(layout)?,
             gil: Gil::bind(layout, root, &located.module.symbols)?,
             exceptions: Exceptions::bind(layout, &located.module.symbols)?,
+            mentions: Mentions::bind(layout, located.fingerprint.version)?,
             codes: Codes::bind(layout)?,
             stacks: Stacks::default(),
             frames,
@@ -189,6 +212,9 @@ impl Python {
             listed: None,
             lists: 0,
             audit: None,
+            still: false,
+            learns_later: false,
+            doubts: Doubts::default(),
         })
     }
 
@@ -230,7 +256,14 @@ impl Python {
         self.look_along(memory, tasks, &mut ());
     }
 
-    /// The same, and reads something else along.
+    /// The same, while the target holds still: what holds still then needs no other proof.
+    pub fn look_still(&mut self, memory: &dyn Memory, tasks: &[Thread], rider: &mut dyn Rider) {
+        self.still = true;
+        self.look_along(memory, tasks, rider);
+        self.still = false;
+    }
+
+    /// The same as [`Python::look`], and reads something else along.
     pub fn look_along(&mut self, memory: &dyn Memory, tasks: &[Thread], rider: &mut dyn Rider) {
         if self.codes.are_many() || self.stacks.are_many() {
             self.forget();
@@ -259,6 +292,7 @@ impl Python {
     fn forget(&mut self) {
         self.codes.clear();
         self.stacks.clear();
+        self.doubts.clear();
         self.watches.iter_mut().for_each(Watch::forget);
         for thread in &mut self.seen.threads {
             thread.read = false;
@@ -273,8 +307,7 @@ impl Python {
         // Most often those run that ran before.
         let is_expected = |thread: &ThreadLook| {
             let one = interpreters.get(thread.place);
-            let is_sure = thread.read && thread.quality != Quality::Probable;
-            audits || !is_sure || one.is_none_or(|one| one.ran.holds(thread.state))
+            audits || !thread.is_sure() || one.is_none_or(|one| one.ran.holds(thread.state))
         };
         self.asked.clear();
         self.asked.extend((0..threads.len()).filter(|place| is_expected(&threads[*place])));
@@ -355,14 +388,16 @@ impl Python {
                 threads: &self.threads,
                 frames: &mut self.frames,
                 codes: &mut self.codes,
+                mentions: self.mentions.as_mut(),
                 exceptions: &self.exceptions,
                 steps: &mut self.steps,
             };
-            let mut reader = Reader { watch, one, plan: solo, means };
+            let until = if self.learns_later { None } else { Some(Instant::now() + PROVING) };
+            let mut reader = Reader { watch, one, plan: solo, means, until, still: self.still };
             let first = reader.watch.hear(plan, one.epochs, &mut reader.means, stacks);
             if let (Some(audit), Verdict::Whole(stack)) = (&mut self.audit, first.1) {
-                let is_sure = thread.read && thread.quality != Quality::Probable;
-                let proven = is_sure && !one.ran.holds(thread.state) && !one.runs(plan, thread.state);
+                let proven =
+                    thread.is_sure() && !one.ran.holds(thread.state) && !one.runs(plan, thread.state);
                 audit.compared += u64::from(proven);
                 audit.differed += u64::from(proven && stack != thread.stack);
             }
@@ -372,6 +407,10 @@ impl Python {
                 continue;
             };
             (thread.stack, thread.quality, thread.read) = (settled.stack, settled.quality, true);
+            thread.told = settled.told;
+            if let Some(told) = settled.told.filter(|_| self.learns_later) {
+                self.doubts.add(thread.state, told);
+            }
         }
         gone
     }
@@ -450,6 +489,7 @@ impl Python {
                     holds_gil: None,
                     stack: old.as_ref().map_or(StackNumber::default(), |old| old.stack),
                     quality: old.as_ref().map_or(Quality::Whole, |old| old.quality),
+                    told: None,
                     may_have_run: true,
                     in_exception: None,
                     place,
@@ -473,11 +513,14 @@ struct Reader<'a> {
     one: &'a Interpreter,
     plan: &'a mut Plan,
     means: Means<'a>,
+    /// Until when calls are looked for; `None` where they are not looked for now.
+    until: Option<Instant>,
+    still: bool,
 }
 
 impl Ask for Reader<'_> {
     fn again(&mut self, stacks: &mut Stacks) -> settle::Heard {
-        let Reader { watch, one, plan, means } = self;
+        let Reader { watch, one, plan, means, .. } = self;
         plan.clear();
         let before = one.ask_count(plan);
         watch.ask(plan, means.threads, means.frames, means.exceptions, false);
@@ -488,7 +531,21 @@ impl Ask for Reader<'_> {
     }
 
     fn prove(&mut self, stack: StackNumber, stacks: &mut Stacks) {
-        self.watch.prove(stack, self.plan, &mut self.means, stacks);
+        let Means { memory, codes, mentions, .. } = &mut self.means;
+        if let Some(mentions) = mentions {
+            mentions.tell(stack, *memory, codes, stacks);
+        }
+        if let Some(until) = self.until {
+            self.watch.prove(stack, until, self.plan, &mut self.means, stacks);
+        }
+    }
+
+    fn learns_later(&self) -> bool {
+        self.until.is_none()
+    }
+
+    fn is_still(&self) -> bool {
+        self.still
     }
 
     fn retries(&self) -> u32 {

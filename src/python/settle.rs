@@ -11,6 +11,9 @@ const ANCHORED: u32 = 4;
 /// How often a stack is read again because not all of it was where it was expected, or ends where none did.
 const MISSES: u32 = 48;
 
+/// What a part of a stack from the base up is.
+const PARTIAL: Quality = Quality::TopMissing(Torn::Changed);
+
 /// A stack, and how good it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settled {
@@ -18,6 +21,8 @@ pub struct Settled {
     pub stack: StackNumber,
     /// How good it is.
     pub quality: Quality,
+    /// What the first read told, where it is not known yet whether that can be.
+    pub told: Option<StackNumber>,
 }
 
 /// What one read brought: the frame that was the innermost when it began, and what is true of the stack.
@@ -30,6 +35,12 @@ pub trait Ask {
 
     /// Looks for the calls of a stack that was read just now of which it is not known that they happen.
     fn prove(&mut self, stack: StackNumber, stacks: &mut Stacks);
+
+    /// Calls are looked for later.
+    fn learns_later(&self) -> bool;
+
+    /// Whether the target holds still meanwhile.
+    fn is_still(&self) -> bool;
 
     /// How often a stack that changed is read again.
     fn retries(&self) -> u32;
@@ -44,32 +55,50 @@ pub trait Ask {
 /// first copy told it, where all of it was seen whole before or all calls are known to happen; if just its callers went on in their
 /// functions, the last whole stack of the same functions is. Else it is read again. What comes out whole at another moment is what
 /// stands still for long: so after a few of these the earliest is taken of those that will do, whole or not. Failing that, what
-/// holds still at the base is kept. Nothing is taken whose calls were not seen to happen.
+/// holds still at the base is kept. Nothing is taken whose calls were not seen to happen; what the first read told is named, though, for
+/// they may be seen later.
 pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<Settled> {
+    let mut told = None;
+    let settled = take(first, &mut told, stacks, ask)?;
+    let Some(told) = told else { return Some(settled) };
+    match stacks.believed(told) {
+        Some(stack) if stack == settled.stack => Some(settled),
+        Some(stack) => Some(Settled::of(stack, Quality::Probable)),
+        None => Some(Settled { told: Some(told), ..settled }),
+    }
+}
+
+/// The same; leaves in `told` what the first read told, if that is not what is taken.
+fn take(
+    first: Heard,
+    told: &mut Option<StackNumber>,
+    stacks: &mut Stacks,
+    ask: &mut impl Ask,
+) -> Option<Settled> {
     let mut heard = first;
     let mut anchor = None;
     let (mut retries, mut misses) = (0, 0);
-    let (mut early, mut partial) = (None, Settled::nothing());
+    let (mut early, mut partial) = (None, Settled::of(StackNumber::default(), PARTIAL));
     loop {
         let (top, verdict) = heard;
         anchor = anchor.or(top);
         match verdict {
             Verdict::Gone => return None,
             Verdict::Whole(stack) => {
-                let part = proven_part(stack, stacks, ask);
+                let part = if ask.is_still() { stack } else { proven_part(stack, stacks, ask) };
                 if part == stack {
                     stacks.saw_whole(stack);
                     if retries == 0 {
-                        return Some(Settled { stack, quality: Quality::Whole });
+                        return Some(Settled::of(stack, Quality::Whole));
                     }
-                    let retried = Settled { stack, quality: Quality::Retried };
+                    let retried = Settled::of(stack, Quality::Retried);
                     if top == anchor {
                         return Some(retried);
                     }
                     early = early.or(Some(retried));
                 } else {
                     let same = stacks.whole_of(stack);
-                    early = early.or(same.map(|stack| Settled { stack, quality: Quality::Probable }));
+                    early = early.or(same.map(|stack| Settled::of(stack, Quality::Probable)));
                     partial.improve(part);
                     if retries == 0 && early.is_some() {
                         return early;
@@ -80,11 +109,12 @@ pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<S
             Verdict::Changed { seen, sure, agreed } => {
                 if let Some(stack) = seen {
                     let known = stacks.was_whole(stack);
-                    // It may have gone on in its callers.
-                    let same = stacks.whole_of(stack).filter(|_| !known);
-                    if known || same.is_some() || proven_part(stack, stacks, ask) == stack {
-                        let stack = same.unwrap_or(stack);
-                        early = early.or(Some(Settled { stack, quality: Quality::Probable }));
+                    let believed = stacks.believed(stack).or_else(|| {
+                        ask.prove(stack, stacks);
+                        stacks.believed(stack)
+                    });
+                    if let Some(stack) = believed {
+                        early = early.or(Some(Settled::of(stack, Quality::Probable)));
                         if known || sure || retries == 0 {
                             return early;
                         }
@@ -95,12 +125,12 @@ pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<S
             }
             Verdict::Ends(stack) => {
                 if proven_part(stack, stacks, ask) == stack {
-                    partial = Settled { stack, quality: Quality::BaseMissing(Torn::Changed) };
+                    partial = Settled::of(stack, Quality::BaseMissing(Torn::Changed));
                 }
                 misses += 1;
             }
             Verdict::Broken(stack, torn) => {
-                partial = Settled { stack, quality: Quality::BaseMissing(torn) };
+                partial = Settled::of(stack, Quality::BaseMissing(torn));
                 retries += 1;
             }
             Verdict::Missed => misses += 1,
@@ -108,9 +138,15 @@ pub fn settle(first: Heard, stacks: &mut Stacks, ask: &mut impl Ask) -> Option<S
         if retries >= ANCHORED && early.is_some() {
             return early;
         }
-        if retries > ask.retries() || misses > MISSES || ask.is_spent() {
+        // What was told may be known later.
+        if retries >= ANCHORED && told.is_some() && ask.learns_later()
+            || retries > ask.retries()
+            || misses > MISSES
+            || ask.is_spent()
+        {
             return early.or(Some(partial));
         }
+        *told = told.or(verdict.told().filter(|_| top == anchor));
         heard = ask.again(stacks);
     }
 }
@@ -126,14 +162,14 @@ fn proven_part(stack: StackNumber, stacks: &mut Stacks, ask: &mut impl Ask) -> S
 }
 
 impl Settled {
-    fn nothing() -> Settled {
-        Settled { stack: StackNumber::default(), quality: Quality::TopMissing(Torn::Changed) }
+    fn of(stack: StackNumber, quality: Quality) -> Settled {
+        Settled { stack, quality, told: None }
     }
 
     /// Takes a part of a stack, from the base up, where there was nothing yet.
     fn improve(&mut self, part: StackNumber) {
         if self.stack == StackNumber::default() {
-            *self = Settled { stack: part, quality: Quality::TopMissing(Torn::Changed) };
+            *self = Settled::of(part, PARTIAL);
         }
     }
 }
@@ -148,6 +184,14 @@ mod tests {
         reads: std::slice::Iter<'a, (u64, Verdict)>,
         last: Heard,
         proves: bool,
+        later: bool,
+        still: bool,
+    }
+
+    impl<'a> Told<'a> {
+        fn of(reads: &'a [(u64, Verdict)], proves: bool) -> Told<'a> {
+            Told { reads: reads.iter(), last: (None, Verdict::Missed), proves, later: false, still: false }
+        }
     }
 
     impl Ask for Told<'_> {
@@ -165,6 +209,14 @@ mod tests {
             }
         }
 
+        fn learns_later(&self) -> bool {
+            self.later
+        }
+
+        fn is_still(&self) -> bool {
+            self.still
+        }
+
         fn retries(&self) -> u32 {
             24
         }
@@ -178,7 +230,7 @@ mod tests {
     #[track_caller]
     fn check(proves: bool, reads: &[(u64, Verdict)], expected: Option<(StackNumber, Quality)>) {
         let mut stacks = made();
-        let mut told = Told { reads: reads.iter(), last: (None, Verdict::Missed), proves };
+        let mut told = Told::of(reads, proves);
         let first = told.again(&mut stacks);
         let settled = settle(first, &mut stacks, &mut told);
         assert_eq!(settled.map(|settled| (settled.stack, settled.quality)), expected);
@@ -265,5 +317,76 @@ mod tests {
         check(true, &[(1, Verdict::Ends(NEW))], Some((NEW, Quality::BaseMissing(Torn::Changed))));
         check(false, &[(1, Verdict::Ends(NEW))], Some((NONE, TOP)));
         check(true, &[(1, Verdict::Missed)], Some((NONE, TOP)));
+    }
+
+    #[test]
+    fn what_the_first_read_told_is_named_until_it_is_believed() {
+        for (first, expected) in [
+            (changed(NEW, NONE), Some(NEW)),
+            (Verdict::Whole(NEW), Some(NEW)),
+            (changed(KNOWN, NONE), None),
+            (Verdict::Missed, None),
+        ] {
+            let reads = [(1, first), (2, Verdict::Whole(KNOWN))];
+            let (mut stacks, mut told) = (made(), Told::of(&reads, false));
+            let first = told.again(&mut stacks);
+            let settled = settle(first, &mut stacks, &mut told).unwrap();
+            assert_eq!((settled.stack, settled.told), (KNOWN, expected), "{first:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_known_later_is_not_read_again_for_long() {
+        let reads = [(1, changed(NEW, BASE))];
+        for (later, most) in [(true, ANCHORED - 1), (false, 24)] {
+            let (mut stacks, mut told) = (made(), Told { later, ..Told::of(&reads, false) });
+            let first = told.again(&mut stacks);
+            let mut count = Counted { told, reads: 0 };
+            let settled = settle(first, &mut stacks, &mut count).unwrap();
+            assert_eq!((settled.stack, settled.told, count.reads), (BASE, Some(NEW), most));
+        }
+    }
+
+    #[test]
+    fn while_the_target_holds_still_what_is_whole_needs_no_proof() {
+        let reads = [(1, Verdict::Whole(NEW))];
+        let (mut stacks, mut told) = (made(), Told { still: true, ..Told::of(&reads, false) });
+        let first = told.again(&mut stacks);
+        let settled = settle(first, &mut stacks, &mut told).unwrap();
+        assert_eq!((settled.stack, settled.quality), (NEW, Quality::Whole));
+        assert!(stacks.was_whole(NEW));
+    }
+
+    /// Counts how often it reads again.
+    struct Counted<'a> {
+        told: Told<'a>,
+        reads: u32,
+    }
+
+    impl Ask for Counted<'_> {
+        fn again(&mut self, stacks: &mut Stacks) -> Heard {
+            self.reads += 1;
+            self.told.again(stacks)
+        }
+
+        fn prove(&mut self, stack: StackNumber, stacks: &mut Stacks) {
+            self.told.prove(stack, stacks);
+        }
+
+        fn learns_later(&self) -> bool {
+            self.told.later
+        }
+
+        fn is_still(&self) -> bool {
+            self.told.still
+        }
+
+        fn retries(&self) -> u32 {
+            self.told.retries()
+        }
+
+        fn is_spent(&self) -> bool {
+            false
+        }
     }
 }

@@ -9,9 +9,9 @@ use super::proof::Pace;
 /// When there are more stacks than this, all are forgotten.
 const MAX_STACKS: usize = 1 << 20;
 /// How often a call has to be seen to happen before it is believed.
-const PROOFS: u32 = 3;
+const PROOFS: u32 = 4;
 /// The same where its frames are never read at once.
-const PROOFS_APART: u32 = 4;
+const PROOFS_APART: u32 = 6;
 /// Who looks for a call right after a stack told of it sees it at least once in so many times; for one that never happens, that
 /// takes an accident each time.
 const LOOKS: u32 = 128;
@@ -31,8 +31,8 @@ pub struct StackNumber(pub u32);
 /// All stacks that were seen.
 ///
 /// Design constraint: a program that does the same again and again can show the same bytes at two moments and be elsewhere in
-/// between. The longer a read takes, the likelier that is, so no read of a whole stack proves its calls: each is looked for by
-/// itself, right after a stack told of it, until it was seen often enough for no accident (`python/proof.rs`).
+/// between. The longer a read takes, the likelier that is, so no read of a whole stack proves its calls: each has to stand in the
+/// source (`python/mention.rs`), or is looked for by itself until it was seen often enough for no accident (`python/proof.rs`).
 #[derive(Debug, Default)]
 pub struct Stacks {
     /// Number 1 first.
@@ -78,6 +78,8 @@ struct Tally {
     seen: u32,
     /// In one piece of memory.
     beside: u32,
+    /// Whether it stands in the source, once that was asked.
+    stands: Option<bool>,
 }
 
 impl Stacks {
@@ -118,9 +120,13 @@ impl Stacks {
         path
     }
 
-    /// A stack, if all its calls were seen to happen, else the last one of the same functions that came out whole.
-    pub fn likely(&self, number: StackNumber) -> Option<StackNumber> {
-        self.row(number).filter(|row| row.proven).map(|_| number).or_else(|| self.whole_of(number))
+    /// What is told of a thread of which one copy told this stack: that one, where it was seen whole before or all its calls were seen
+    /// to happen; where just its callers went on in their functions, the last whole stack of the same functions.
+    pub fn believed(&mut self, number: StackNumber) -> Option<StackNumber> {
+        if self.row(number).is_some_and(|row| row.proven) || self.was_whole(number) {
+            return Some(number);
+        }
+        self.whole_of(number).or_else(|| Some(number).filter(|_| self.proven_part(number) == number))
     }
 
     /// The last stack of the same functions that came out whole: it may be elsewhere in them.
@@ -189,6 +195,24 @@ impl Stacks {
         part
     }
 
+    /// The calls of a stack that are not known to happen and of which nobody asked yet whether they stand in the source.
+    pub fn unasked_calls(&self, number: StackNumber) -> Vec<Call> {
+        let mut calls = Vec::new();
+        let mut next = number;
+        while let Some(row) = self.row(next).filter(|row| !row.proven) {
+            next = row.callers;
+            let call = self.split(next).map(|(_, caller)| (caller, row.frame.code));
+            let is_asked = |call: &Call| self.calls.get(call).is_some_and(|tally| tally.stands.is_some());
+            calls.extend(call.filter(|call| !is_asked(call) && !self.is_known(*call)));
+        }
+        calls
+    }
+
+    /// Says whether a call stands in the source.
+    pub fn stands_in_source(&mut self, call: Call, stands: bool) {
+        self.calls.entry(call).or_default().stands = Some(stands);
+    }
+
     /// Which calls of a stack were not seen to happen often enough, each where it is met first: the places of their callees,
     /// counted from the innermost frame. They count as looked for.
     pub fn open_calls(&mut self, number: StackNumber, most: usize) -> Vec<usize> {
@@ -237,7 +261,8 @@ impl Stacks {
         let is_usual = tally.beside >= OFTEN && tally.beside.saturating_mul(CALLERS) >= called;
         let pair = self.pairs.get(&(call.0.code, call.1)).copied().unwrap_or_default();
         let enough = if tally.beside > 0 { PROOFS } else { PROOFS_APART };
-        tally.seen >= enough && is_seen && tally.seen.saturating_mul(SITES) >= pair || is_usual
+        let is_seen = tally.seen >= enough && is_seen && tally.seen.saturating_mul(SITES) >= pair;
+        tally.stands == Some(true) || is_seen || is_usual
     }
 
     /// Remembers a stack that came out whole.
@@ -344,6 +369,22 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_stands_in_the_source_needs_no_other_proof() {
+        let mut stacks = Stacks::default();
+        let base = stacks.on(StackNumber::default(), frame(0, 5));
+        let (one, other) = (stacks.on(base, frame(1, 5)), stacks.on(base, frame(2, 5)));
+        let inner = stacks.on(one, frame(2, 7));
+        assert_eq!(stacks.unasked_calls(inner), [(frame(1, 5), CodeId(2)), (frame(0, 5), CodeId(1))]);
+        stacks.stands_in_source((frame(0, 5), CodeId(1)), true);
+        stacks.stands_in_source((frame(0, 5), CodeId(2)), false);
+        assert_eq!([one, other].map(|number| stacks.proven_part(number)), [one, base]);
+        assert_eq!(stacks.unasked_calls(inner), [(frame(1, 5), CodeId(2))], "nobody is asked twice");
+        assert!(stacks.unasked_calls(other).is_empty());
+        (0..PROOFS_APART).for_each(|_| stacks.saw_call((frame(0, 5), CodeId(2)), false));
+        assert_eq!(stacks.proven_part(other), other, "it may be seen to happen all the same");
+    }
+
+    #[test]
     fn what_one_piece_of_memory_told_often_is_believed_though_it_was_looked_for_in_vain() {
         let mut stacks = Stacks::default();
         let base = stacks.on(StackNumber::default(), frame(0, 5));
@@ -372,14 +413,14 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_that_is_not_proven_is_likely_the_last_whole_one_of_the_same_functions() {
+    fn a_stack_that_is_not_proven_is_told_as_the_last_whole_one_of_the_same_functions() {
         let mut stacks = Stacks::default();
         let [base, elsewhere] = [5, 9].map(|offset| stacks.on(StackNumber::default(), frame(0, offset)));
         let [one, other] = [base, elsewhere].map(|base| stacks.on(base, frame(1, 1)));
-        assert_eq!((stacks.likely(one), stacks.likely(base)), (None, Some(base)));
+        assert_eq!((stacks.believed(one), stacks.believed(base)), (None, Some(base)));
         stacks.saw_whole(other);
-        assert_eq!((stacks.likely(one), stacks.whole_of(one)), (Some(other), Some(other)));
+        assert_eq!((stacks.believed(one), stacks.whole_of(one)), (Some(other), Some(other)));
         let unlike = stacks.on(base, frame(2, 1));
-        assert_eq!((stacks.likely(unlike), stacks.likely(StackNumber::default())), (None, None));
+        assert_eq!((stacks.believed(unlike), stacks.whole_of(StackNumber::default())), (None, None));
     }
 }

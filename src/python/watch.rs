@@ -11,6 +11,8 @@
 mod ask;
 mod returned;
 
+use std::time::Instant;
+
 use crate::layout::Struct;
 use crate::layout::field::Room;
 use crate::memory::{Addr, Memory};
@@ -20,17 +22,17 @@ use self::ask::Asked;
 use super::called;
 use super::code::{Codes, Epoch};
 use super::ends::Ends;
-use super::exception::Exceptions;
 use super::extents::Extents;
 use super::frame::{Frame, Frames, Header, Kind, MAX_FRAMES};
 use super::hear;
 use super::link::{self, Link, Round};
+use super::means::Means;
 use super::plan::{Plan, Slot};
 use super::precedent::Precedents;
 use super::proof::Proof;
 use super::settle::Heard;
 use super::stacks::{StackNumber, Stacks};
-use super::thread::{State, Threads};
+use super::thread::State;
 use super::unmoved::Unmoved;
 
 /// The most frames of the interpreter's own in a chain: at most one before each of Python's, and one at the base.
@@ -80,30 +82,6 @@ pub struct Watch {
     last_epoch: Option<Epoch>,
 }
 
-/// What everything that is read is read by.
-pub struct Means<'a> {
-    /// The target.
-    pub memory: &'a dyn Memory,
-    /// How it keeps thread states.
-    pub threads: &'a Threads,
-    /// How it keeps frames.
-    pub frames: &'a mut Frames,
-    /// Its code objects.
-    pub codes: &'a mut Codes,
-    /// How it keeps exceptions.
-    pub exceptions: &'a Exceptions,
-    /// How many more steps the look may take.
-    pub steps: &'a mut u32,
-}
-
-impl Means<'_> {
-    /// Takes some steps; `None` where there are none left.
-    pub(super) fn step(&mut self, steps: u32) -> Option<()> {
-        *self.steps = self.steps.saturating_sub(steps);
-        (*self.steps > 0).then_some(())
-    }
-}
-
 /// What one read brought of a stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -126,6 +104,17 @@ pub enum Verdict {
     Missed,
     /// There is no such thread any more.
     Gone,
+}
+
+impl Verdict {
+    /// The stack that a copy told of, to a base, whatever became of it.
+    pub fn told(self) -> Option<StackNumber> {
+        match self {
+            Verdict::Whole(stack) => Some(stack),
+            Verdict::Changed { seen, .. } => seen,
+            _ => None,
+        }
+    }
 }
 
 impl Watch {
@@ -191,13 +180,20 @@ impl Watch {
         self.chain.iter().find(|link| link.at == at).map(|link| link.height)
     }
 
-    /// Looks for the calls of the stack that was read last of which it is not known that they happen.
-    pub fn prove(&self, stack: StackNumber, plan: &mut Plan, means: &mut Means<'_>, stacks: &mut Stacks) {
+    /// Looks for the calls of the stack that was read last of which it is not known that they happen, `until` then, but once at least.
+    pub fn prove(
+        &self,
+        stack: StackNumber,
+        until: Instant,
+        plan: &mut Plan,
+        means: &mut Means<'_>,
+        stacks: &mut Stacks,
+    ) {
         let top = means.frames.top;
         let newest = top.newest().of(self.state.at);
         let within = top.within(self.newest).map(|at| (at, self.newest));
         let strays = self.precedents.strays();
-        Proof { chain: &self.chain, strays, newest, within }.find(stack, plan, means, stacks);
+        Proof { chain: &self.chain, strays, newest, within, until }.find(stack, plan, means, stacks);
     }
 
     /// Says what is true of what was read, and learns from it. `epochs` are the interpreter's count of code objects before
@@ -252,14 +248,14 @@ impl Watch {
                 precedent.map_or(Verdict::Missed, Watch::changed)
             }
         };
-        let verdict = match verdict {
-            Verdict::Whole(stack) | Verdict::Changed { seen: Some(stack), .. } => {
-                if let Some(stack) = stacks.likely(stack) {
+        let verdict = match (verdict, verdict.told()) {
+            (_, Some(stack)) => {
+                if let Some(stack) = stacks.believed(stack) {
                     self.precedents.keep(&self.chain, stack);
                 }
                 verdict
             }
-            Verdict::Changed { seen: None, .. } => {
+            (Verdict::Changed { .. }, None) => {
                 self.precedent(top, plan, means).map_or(verdict, Watch::changed)
             }
             _ => verdict,
@@ -535,11 +531,12 @@ impl Watch {
             let Ok(copy) = Struct::read(means.memory, next, span, &mut room) else { return };
             let header = means.frames.header(copy);
             // What is left of a frame on a stack leads anywhere.
-            let is_known = || means.codes.last_at(header.code).is_some();
             let is_frame = match header.kind {
                 Kind::Dead => false,
                 Kind::Own => true,
-                Kind::Python => is_known() || means.codes.learn(means.memory, header.code).is_ok(),
+                Kind::Python => {
+                    means.codes.last_at(header.code).is_some() || means.learn(header.code).is_ok()
+                }
             };
             if !is_frame {
                 return;

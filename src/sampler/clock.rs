@@ -83,6 +83,8 @@ pub struct Clock {
     debt: Duration,
     /// No look has been planned yet.
     fresh: bool,
+    /// The next look is planned: how many were missed before it, and for how long we stood still.
+    planned: Option<(u64, Option<Nanos>)>,
     random: fastrand::Rng,
 }
 
@@ -99,6 +101,7 @@ impl Clock {
             cost: Duration::ZERO,
             debt: Duration::ZERO,
             fresh: true,
+            planned: None,
             random: fastrand::Rng::new(),
         }
     }
@@ -120,11 +123,19 @@ impl Clock {
         self.debt = Duration::ZERO;
     }
 
+    /// When the next look will be. A look ends with this: what is done until then is not part of it.
+    pub fn next(&mut self) -> Instant {
+        if self.planned.is_none() {
+            self.planned = Some(self.plan(self.start.elapsed()));
+        }
+        self.start + self.deadline
+    }
+
     /// Waits for the next moment to look; `None` once the time is over or `stop` says so.
     pub fn wait(&mut self, stop: &Stop) -> Option<Tick> {
         stop.wake_this_thread();
-        let asked = self.start.elapsed();
-        let (missed, gap) = self.plan(asked);
+        self.next();
+        let (missed, gap) = self.planned.take().unwrap_or_default();
         loop {
             if stop.is_stopped() {
                 return None;
@@ -233,6 +244,16 @@ mod tests {
         let stop = Stop::default();
         stop.stop();
         assert_eq!(Clock::new(Instant::now(), Some(0.001), Schedule::Fixed, None).wait(&stop), None);
+    }
+
+    #[test]
+    fn what_is_done_before_the_next_look_is_due_is_no_part_of_a_look() {
+        let mut clock = clock(Schedule::Poisson);
+        let next = clock.next();
+        assert_eq!((next, clock.cost), (clock.next(), Duration::ZERO), "it is planned once");
+        let tick = clock.wait(&Stop::default()).unwrap();
+        assert!(clock.start + Duration::from_nanos(tick.at.0) >= next && tick.missed == 0);
+        assert!(clock.next() > next);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use crate::model::{
     At, Define, Event, Flags, Nanos, Process as ProcessRow, ProcessEvent, ProcessId, ProcessState, Quality,
     Sample, Trouble, TroubleKind,
 };
+use crate::python::plan::Rider;
 use crate::python::{Python, StackNumber, ThreadLook};
 use crate::target::{Process, Thread, own};
 
@@ -120,6 +121,9 @@ impl Resting {
     }
 }
 
+/// So long before a look, nothing else is begun any more.
+const SPARE: Duration = Duration::from_micros(150);
+
 /// The one process of this recording.
 pub const PROCESS: ProcessId = ProcessId(0);
 
@@ -182,6 +186,7 @@ impl Sampler {
             self.options.max_overhead.map(|share| Budget::new(share, clock.period(), own::looking_time()));
         self.come(At(0));
         self.collections.iter_mut().for_each(|collections| collections.begin(start));
+        self.python.learn_between_looks();
         while let Some(tick) = clock.wait(stop) {
             outcome.missed += tick.missed;
             if let Some(period) = self.dial.turned() {
@@ -221,6 +226,7 @@ impl Sampler {
             if self.runs.is_due(tick.at) && self.send(tick.at).is_err() {
                 break;
             }
+            self.python.learn(self.process.memory(), clock.next() - SPARE);
         }
         if outcome.target_gone || !self.process.alive() {
             outcome.errors -= u64::from(blind); // Whoever is on the way out has no threads to show.
@@ -236,23 +242,24 @@ impl Sampler {
         hold.settle();
         let (process, tasks) = (&*self.process, &self.tasks);
         let (python, collections) = (&mut self.python, &mut self.collections);
-        let mut look = || match collections {
-            Some(collections) => python.look_along(process.memory(), tasks, collections),
-            None => python.look(process.memory(), tasks),
+        let rider: &mut dyn Rider = match collections {
+            Some(collections) => collections,
+            None => &mut (),
         };
         if hold.holds_always() {
-            let held = hold.hold(process, &mut look);
+            let held = hold.hold(process, || python.look_still(process.memory(), tasks, rider));
             if !held {
-                look();
+                python.look_along(process.memory(), tasks, rider);
             }
             return held;
         }
-        look();
-        let torn = self.python.seen.threads.iter().any(|thread| thread.quality.is_partial());
+        python.look_along(process.memory(), tasks, rider);
+        let doubts = |thread: &ThreadLook| thread.quality.is_partial() || thread.told.is_some();
+        let torn = python.seen.threads.iter().any(doubts);
         if !torn || !hold.holds_torn(Duration::from_nanos(at.0)) {
             return false;
         }
-        hold.hold(process, || self.python.look(process.memory(), tasks))
+        hold.hold(process, || self.python.look_still(process.memory(), tasks, &mut ()))
     }
 
     /// Says which process this is.
@@ -298,6 +305,12 @@ impl Sampler {
 
     /// Sends what was seen since this was last done.
     fn send(&mut self, at: At) -> Result<(), Closed> {
+        let Sampler { python, places, interner, events, .. } = self;
+        self.runs.reconsider(|(told, epoch)| {
+            let stack = Some(told).filter(|_| python.stacks.epoch() == epoch)?;
+            let stack = python.stacks.believed(stack)?;
+            Some(places.stack(stack, python, interner, events))
+        });
         let spare = self.outbox.spare_rows();
         self.events.push(self.runs.take(at, spare));
         self.events.extend(self.bursts.as_mut().and_then(Bursts::take));
@@ -393,7 +406,10 @@ impl Sampler {
                 places.stack(python.part(thread, frame)?, python, interner, events)
             });
         }
-        self.runs.add(sample);
+        match thread.told.filter(|_| !held) {
+            Some(told) => self.runs.add_open(sample, (told, python.stacks.epoch())),
+            None => self.runs.add(sample),
+        }
     }
 
     /// Lists the kernel's threads anew when the look met one that is not among them, but not at every look.

@@ -5,10 +5,11 @@ use crate::layout::field::Room;
 use crate::memory::Addr;
 use crate::python::extents::Extents;
 use crate::python::frame::{Header, Kind};
+use crate::python::means::Means;
 use crate::python::plan::Plan;
 use crate::python::stacks::StackNumber;
 
-use super::{Means, Verdict, Watch};
+use super::{Verdict, Watch};
 
 /// The most frames of the interpreter's own between two of Python's.
 const MAX_OWN: usize = 4;

@@ -1,0 +1,46 @@
+//! What stacks are read by, handed from step to step.
+
+use crate::memory::{Addr, Memory};
+
+use super::Unread;
+use super::code::{Code, Codes};
+use super::exception::Exceptions;
+use super::frame::Frames;
+use super::mention::Mentions;
+use super::thread::Threads;
+
+/// What everything that is read is read by.
+pub struct Means<'a> {
+    /// The target.
+    pub memory: &'a dyn Memory,
+    /// How it keeps thread states.
+    pub threads: &'a Threads,
+    /// How it keeps frames.
+    pub frames: &'a mut Frames,
+    /// Its code objects.
+    pub codes: &'a mut Codes,
+    /// What they name, where that can be told.
+    pub mentions: Option<&'a mut Mentions>,
+    /// How it keeps exceptions.
+    pub exceptions: &'a Exceptions,
+    /// How many more steps the look may take.
+    pub steps: &'a mut u32,
+}
+
+impl Means<'_> {
+    /// Reads the code object at `code`.
+    pub(super) fn learn(&mut self, code: Addr) -> Result<(), Unread> {
+        self.codes.learn(self.memory, code)?;
+        let known = self.codes.last_at(code).and_then(|id| self.codes.get(id));
+        if known.is_some_and(Code::is_shim) {
+            self.frames.learn_shim(code);
+        }
+        Ok(())
+    }
+
+    /// Takes some steps; `None` where there are none left.
+    pub(super) fn step(&mut self, steps: u32) -> Option<()> {
+        *self.steps = self.steps.saturating_sub(steps);
+        (*self.steps > 0).then_some(())
+    }
+}

@@ -1,0 +1,216 @@
+//! Which functions a function names, line by line: a call that stands in the source needs no other proof.
+//!
+//! Design constraint: that the innermost frame was called by the one below it, one word of it says. What can be wrong is where in its
+//! function the caller was, which was read at another moment. Where the line on which it was names what it is said to call there, there
+//! is nothing to be wrong about.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::Unread;
+use super::code::{Code, CodeId, Codes};
+use super::frame::Frame;
+use super::stacks::{StackNumber, Stacks};
+use super::text::Text;
+use crate::layout::{Field, Layout, Missing, Version, fields, opcodes};
+use crate::memory::{Addr, Memory, Word};
+
+/// The longest code that is looked through, in bytes.
+const MAX_CODE: u64 = 1 << 16;
+/// The most names of a function that are read.
+const MAX_NAMES: u64 = 4096;
+/// When more functions than this were looked through, all are forgotten.
+const MAX_FUNCTIONS: usize = 1 << 14;
+/// In Python 2 instructions from this one on have an argument of two bytes (`HAVE_ARGUMENT`, Include/opcode.h).
+const HAVE_ARGUMENT: u8 = 90;
+
+fields! {
+    /// `PyCodeObject`, Include/cpython/code.h (Include/code.h in Python 2).
+    struct CodeFields in "code" {
+        name: Field<Addr>,
+        names: Field<Addr>,
+        firstlineno: Field<i32>,
+        /// Before 3.11, an object of its own.
+        code: Option<Field<Addr>>,
+        code_adaptive: Option<usize>,
+    }
+}
+
+fields! {
+    /// `PyTupleObject`, Include/cpython/tupleobject.h.
+    struct Tuple in "tuple" {
+        item: usize,
+    }
+}
+
+fields! {
+    /// `PyVarObject`, Include/object.h.
+    struct VarFields in "var" {
+        ob_size: Field<u64>,
+    }
+}
+
+/// What an instruction does with its argument.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Other,
+    /// It stands where another one was, and nothing here says which.
+    Hides,
+    /// It loads what has the name of this number, so many bits further up.
+    Name(u64),
+    /// It makes a function.
+    Make,
+    /// It holds the upper part of the next one's.
+    Extended,
+}
+
+/// What functions name.
+#[derive(Debug)]
+pub struct Mentions {
+    code: CodeFields,
+    tuple: Tuple,
+    var: VarFields,
+    text: Text,
+    /// What each instruction does, and how many bytes behind it are for its own use.
+    roles: Box<[(Role, usize); 256]>,
+    /// The size of an instruction; 1 where they differ.
+    unit: u64,
+    rows: FxHashMap<CodeId, Option<Arc<Row>>>,
+}
+
+/// What one function names.
+#[derive(Debug, Default)]
+pub struct Row {
+    /// The instructions that load something by its name: where they are, in bytes from the first, and where the name's string is. Each
+    /// name is one string wherever it stands: they are interned (Objects/codeobject.c).
+    pub loads: Vec<(i32, Addr)>,
+    /// Where those are that make functions.
+    pub makes: Vec<i32>,
+}
+
+impl Mentions {
+    /// Binds what the layout says of names; `None` where the version's instructions are not known here.
+    pub fn bind(layout: &Layout, version: Version) -> Result<Option<Mentions>, Missing> {
+        let Some(opcodes) = opcodes::Opcodes::of(version) else { return Ok(None) };
+        let (global, attr) = (layout.fact("code.global_shift")?, layout.fact("code.attr_shift")?);
+        let role = |name: &str| match name {
+            "EXTENDED_ARG" => Role::Extended,
+            "MAKE_FUNCTION" | "MAKE_CLOSURE" => Role::Make,
+            name if name.starts_with("LOAD_GLOBAL") => Role::Name(global),
+            name if name.starts_with("LOAD_ATTR") => Role::Name(attr),
+            name if name.starts_with("LOAD_METHOD") || name.starts_with("LOAD_NAME") => Role::Name(0),
+            // The lower two bits say how it is called and what is loaded (Python/bytecodes.c).
+            name if name.starts_with("LOAD_SUPER_ATTR") => Role::Name(2),
+            _ => Role::Other,
+        };
+        let unit: u64 = layout.fact("code.unit")?;
+        let mut roles = Box::new([(Role::Other, 0); 256]);
+        for (place, row) in (0..=u8::MAX).zip(roles.iter_mut()) {
+            let Some(name) = opcodes.name(place) else { continue };
+            let caches = opcodes.caches(name).map(|units| units * unit as usize);
+            *row = caches.map_or((Role::Hides, 0), |caches| (role(name), caches));
+        }
+        Ok(Some(Mentions {
+            code: CodeFields::bind(layout)?,
+            tuple: Tuple::bind(layout)?,
+            var: VarFields::bind(layout)?,
+            text: Text::bind(layout)?,
+            roles,
+            unit,
+            rows: FxHashMap::default(),
+        }))
+    }
+
+    /// Tells which calls of a stack stand in the source of their functions.
+    pub fn tell(&mut self, stack: StackNumber, memory: &dyn Memory, codes: &Codes, stacks: &mut Stacks) {
+        for (caller, callee) in stacks.unasked_calls(stack) {
+            let stands = self.names(memory, codes, caller, callee);
+            stacks.stands_in_source((caller, callee), stands);
+        }
+    }
+
+    /// Whether a function names another one on the line that it is on.
+    pub fn names(&mut self, memory: &dyn Memory, codes: &Codes, caller: Frame, id: CodeId) -> bool {
+        let (Some(code), Some(callee)) = (codes.get(caller.code), codes.get(id)) else { return false };
+        if self.rows.len() > MAX_FUNCTIONS {
+            self.rows.clear();
+        }
+        let row = match self.rows.get(&caller.code) {
+            Some(row) => row.clone(),
+            None => {
+                let place = codes.place(caller.code);
+                let row = place.and_then(|at| self.read(memory, at, code).ok()).map(Arc::new);
+                self.rows.insert(caller.code, row.clone());
+                row
+            }
+        };
+        let (Some(row), line @ Some(number)) = (row, code.position(caller.offset).line) else { return false };
+        let is_here = |offset: i32| code.position(offset).line == line;
+        // What has no name is made where it is called.
+        if callee.name.starts_with('<') {
+            let is_inner = callee.filename == code.filename && callee.first_line.cast_unsigned() == number;
+            return is_inner && row.makes.iter().any(|offset| is_here(*offset));
+        }
+        let mut here = row.loads.iter().filter(|(offset, _)| is_here(*offset));
+        match (callee.name.as_str(), callee.qualname.as_deref()) {
+            // A class is called by its own name.
+            ("__init__" | "__new__", Some(qualname)) => {
+                let class = qualname.rsplit('.').nth(1).unwrap_or_default();
+                here.any(|(_, name)| self.text.is(memory, *name, class))
+            }
+            _ => {
+                let name = codes.place(id).and_then(|at| self.code.name.read(memory, at).ok());
+                here.any(|(_, loaded)| Some(*loaded) == name)
+            }
+        }
+    }
+
+    /// Reads what the function whose code object is at `at` names, in its first 64 KiB.
+    pub fn read(&self, memory: &dyn Memory, at: Addr, code: &Code) -> Result<Row, Unread> {
+        let count = code.length.min(MAX_CODE) as usize;
+        let bytes = match (self.code.code, self.code.code_adaptive) {
+            (Some(code), _) => self.text.bytes(memory, code.read(memory, at)?, count)?,
+            (None, Some(place)) => memory.bytes(at.plus(place as u64), count)?,
+            (None, None) => Vec::new(),
+        };
+        let tuple = self.code.names.read(memory, at)?;
+        let number = self.var.ob_size.read(memory, tuple)?.min(MAX_NAMES) as usize;
+        let names = memory.bytes(tuple.plus(self.tuple.item as u64), number * Addr::SIZE)?;
+        let row = self.look_through(&bytes, &names);
+        // Another one may lie there by now.
+        match self.code.firstlineno.read(memory, at)? == code.first_line {
+            true => Ok(row),
+            false => Err(Unread::Garbage("the same code object")),
+        }
+    }
+
+    /// Finds the instructions that load names and make functions, as far as they are all there: a debugger may hide some.
+    fn look_through(&self, bytes: &[u8], names: &[u8]) -> Row {
+        let mut row = Row::default();
+        let (mut at, mut upper) = (0, 0u32);
+        while let Some(opcode) = bytes.get(at) {
+            let byte = |from: usize| u32::from(bytes.get(at + from).copied().unwrap_or(0));
+            let (argument, bits, length) = match (self.unit, *opcode) {
+                (1, HAVE_ARGUMENT..) => (byte(1) | byte(2) << 8, 16, 3),
+                (1, _) => (0, 16, 1),
+                _ => (byte(1), 8, 2),
+            };
+            let argument = upper << bits | argument;
+            upper = 0;
+            let (role, caches) = self.roles[usize::from(*opcode)];
+            match role {
+                Role::Hides => break,
+                Role::Extended => upper = argument,
+                Role::Make => row.makes.push(at as i32),
+                Role::Name(shift) => {
+                    let name = names.chunks_exact(Addr::SIZE).nth((argument >> shift) as usize);
+                    row.loads.extend(name.map(|name| (at as i32, Addr::from_bytes(name))));
+                }
+                Role::Other => {}
+            }
+            at += length + caches;
+        }
+        row
+    }
+}
