@@ -4,8 +4,6 @@
 //! function the caller was, which was read at another moment. Where the line on which it was names what it is said to call there, there
 //! is nothing to be wrong about.
 
-use std::sync::Arc;
-
 use rustc_hash::FxHashMap;
 
 use super::Unread;
@@ -76,7 +74,7 @@ pub struct Mentions {
     roles: Box<[(Role, usize); 256]>,
     /// The size of an instruction; 1 where they differ.
     unit: u64,
-    rows: FxHashMap<CodeId, Option<Arc<Row>>>,
+    rows: FxHashMap<CodeId, Row>,
 }
 
 /// What one function names.
@@ -136,16 +134,12 @@ impl Mentions {
         if self.rows.len() > MAX_FUNCTIONS {
             self.rows.clear();
         }
-        let row = match self.rows.get(&caller.code) {
-            Some(row) => row.clone(),
-            None => {
-                let place = codes.place(caller.code);
-                let row = place.and_then(|at| self.read(memory, at, code).ok()).map(Arc::new);
-                self.rows.insert(caller.code, row.clone());
-                row
-            }
-        };
-        let (Some(row), line @ Some(number)) = (row, code.position(caller.offset).line) else { return false };
+        if !self.rows.contains_key(&caller.code) {
+            let row = codes.place(caller.code).and_then(|at| self.read(memory, at, code).ok());
+            self.rows.insert(caller.code, row.unwrap_or_default());
+        }
+        let Some(row) = self.rows.get(&caller.code) else { return false };
+        let line @ Some(number) = code.position(caller.offset).line else { return false };
         let is_here = |offset: i32| code.position(offset).line == line;
         // What has no name is made where it is called.
         if callee.name.starts_with('<') {

@@ -124,7 +124,7 @@ impl Clock {
     }
 
     /// When the next look will be. A look ends with this: what is done until then is not part of it.
-    pub fn next(&mut self) -> Instant {
+    pub fn due(&mut self) -> Instant {
         if self.planned.is_none() {
             self.planned = Some(self.plan(self.start.elapsed()));
         }
@@ -134,7 +134,7 @@ impl Clock {
     /// Waits for the next moment to look; `None` once the time is over or `stop` says so.
     pub fn wait(&mut self, stop: &Stop) -> Option<Tick> {
         stop.wake_this_thread();
-        self.next();
+        self.due();
         let (missed, gap) = self.planned.take().unwrap_or_default();
         loop {
             if stop.is_stopped() {
@@ -249,11 +249,11 @@ mod tests {
     #[test]
     fn what_is_done_before_the_next_look_is_due_is_no_part_of_a_look() {
         let mut clock = clock(Schedule::Poisson);
-        let next = clock.next();
-        assert_eq!((next, clock.cost), (clock.next(), Duration::ZERO), "it is planned once");
+        let next = clock.due();
+        assert_eq!((next, clock.cost), (clock.due(), Duration::ZERO), "it is planned once");
         let tick = clock.wait(&Stop::default()).unwrap();
         assert!(clock.start + Duration::from_nanos(tick.at.0) >= next && tick.missed == 0);
-        assert!(clock.next() > next);
+        assert!(clock.due() > next);
     }
 
     #[test]

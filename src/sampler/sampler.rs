@@ -226,7 +226,7 @@ impl Sampler {
             if self.runs.is_due(tick.at) && self.send(tick.at).is_err() {
                 break;
             }
-            self.python.learn(self.process.memory(), clock.next() - SPARE);
+            self.python.learn(self.process.memory(), clock.due() - SPARE);
         }
         if outcome.target_gone || !self.process.alive() {
             outcome.errors -= u64::from(blind); // Whoever is on the way out has no threads to show.
