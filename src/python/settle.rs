@@ -8,6 +8,8 @@ use super::watch::Verdict;
 
 /// After so many of these something else than the innermost frame of the first read is taken, if there is something.
 const ANCHORED: u32 = 4;
+/// And after so many of these none, where what the first one told may be known later.
+const TOLD: u32 = 16;
 /// How often a stack is read again because not all of it was where it was expected, or ends where none did.
 const MISSES: u32 = 48;
 
@@ -138,8 +140,7 @@ fn take(
         if retries >= ANCHORED && early.is_some() {
             return early;
         }
-        // What was told may be known later.
-        if retries >= ANCHORED && told.is_some() && ask.learns_later()
+        if retries >= TOLD && told.is_some() && ask.learns_later()
             || retries > ask.retries()
             || misses > MISSES
             || ask.is_spent()
@@ -338,7 +339,7 @@ mod tests {
     #[test]
     fn what_may_be_known_later_is_not_read_again_for_long() {
         let reads = [(1, changed(NEW, BASE))];
-        for (later, most) in [(true, ANCHORED - 1), (false, 24)] {
+        for (later, most) in [(true, TOLD - 1), (false, 24)] {
             let (mut stacks, mut told) = (made(), Told { later, ..Told::of(&reads, false) });
             let first = told.again(&mut stacks);
             let mut count = Counted { told, reads: 0 };
