@@ -312,6 +312,36 @@ fn a_chain_that_comes_round_and_holds_still_is_told_to_have_no_base() {
     }
 }
 
+/// In a loop of two microseconds all copies show a frame that has returned, and its caller where it went on: they stand, and that is no call.
+#[test]
+fn a_frame_that_does_not_say_that_it_is_called_proves_no_call_however_still_it_stands() {
+    let says = |played: &Played| played.layout().key("iframe", "stacktop").is_some();
+    let mut tried = 0;
+    for mut played in Played::styles().into_iter().filter(says) {
+        let place =
+            played.expected.iter().position(|thread| thread.name.as_deref() == Some("methods")).unwrap();
+        let top = played.word(played.top("methods"));
+        let caller = played.word(played.back(top));
+        let mask = played.layout().fact::<u64>("code.tag_mask").expect("a mask");
+        let code = played.word(caller + played.key("iframe", "code")) & !mask;
+        played.put(code + played.key("code", "names"), 0);
+        let told = |played: &mut Played, stacktop: u32| {
+            let at = top + played.key("iframe", "stacktop");
+            played.put(at, played.word(at) >> 32 << 32 | u64::from(stacktop));
+            played.python = Python::open(&played.located).expect("its layout has all");
+            (0..8).for_each(|_| {
+                played.look();
+                played.run();
+            });
+            seen(&played.python)[place].frames.contains(&played.expected[place].frames[0])
+        };
+        assert!(!told(&mut played, 3), "{}", played.name);
+        assert!(told(&mut played, u32::MAX), "{}", played.name);
+        tried += 1;
+    }
+    assert!(tried > 0, "no layout has frames that say so");
+}
+
 /// Two copies of a whole stack may agree by accident, again and again; the copies that a call is looked for by do not.
 #[test]
 fn a_call_that_is_not_there_when_it_is_looked_for_is_not_told() {

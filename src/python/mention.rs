@@ -18,8 +18,9 @@ use crate::memory::{Addr, Memory, Word};
 const MAX_CODE: u64 = 1 << 16;
 /// The most names of a function that are read.
 const MAX_NAMES: u64 = 4096;
-/// When more functions than this were looked through, all are forgotten.
+/// When more functions than this were looked through, or more of their instructions are kept, all are forgotten.
 const MAX_FUNCTIONS: usize = 1 << 14;
+const MAX_KEPT: usize = 1 << 18;
 /// In Python 2 instructions from this one on have an argument of two bytes (`HAVE_ARGUMENT`, Include/opcode.h).
 const HAVE_ARGUMENT: u8 = 90;
 
@@ -56,7 +57,7 @@ enum Role {
     /// It stands where another one was, and nothing here says which.
     Hides,
     /// It loads what has the name of this number, so many bits further up.
-    Name(u64),
+    Name(u32),
     /// It makes a function.
     Make,
     /// It holds the upper part of the next one's.
@@ -70,11 +71,13 @@ pub struct Mentions {
     tuple: Tuple,
     var: VarFields,
     text: Text,
-    /// What each instruction does, and how many bytes behind it are for its own use.
+    /// What each instruction does, and how many units behind it are for its own use.
     roles: Box<[(Role, usize); 256]>,
     /// The size of an instruction; 1 where they differ.
     unit: u64,
     rows: FxHashMap<CodeId, Row>,
+    /// How many instructions are in them.
+    kept: usize,
 }
 
 /// What one function names.
@@ -91,7 +94,8 @@ impl Mentions {
     /// Binds what the layout says of names; `None` where the version's instructions are not known here.
     pub fn bind(layout: &Layout, version: Version) -> Result<Option<Mentions>, Missing> {
         let Some(opcodes) = opcodes::Opcodes::of(version) else { return Ok(None) };
-        let (global, attr) = (layout.fact("code.global_shift")?, layout.fact("code.attr_shift")?);
+        let shift = |fact: &str| layout.fact::<u64>(fact).map(|bits| u32::try_from(bits).unwrap_or(u32::MAX));
+        let (global, attr) = (shift("code.global_shift")?, shift("code.attr_shift")?);
         let role = |name: &str| match name {
             "EXTENDED_ARG" => Role::Extended,
             "MAKE_FUNCTION" | "MAKE_CLOSURE" => Role::Make,
@@ -102,12 +106,10 @@ impl Mentions {
             name if name.starts_with("LOAD_SUPER_ATTR") => Role::Name(2),
             _ => Role::Other,
         };
-        let unit: u64 = layout.fact("code.unit")?;
         let mut roles = Box::new([(Role::Other, 0); 256]);
         for (place, row) in (0..=u8::MAX).zip(roles.iter_mut()) {
             let Some(name) = opcodes.name(place) else { continue };
-            let caches = opcodes.caches(name).map(|units| units * unit as usize);
-            *row = caches.map_or((Role::Hides, 0), |caches| (role(name), caches));
+            *row = opcodes.caches(name).map_or((Role::Hides, 0), |caches| (role(name), caches));
         }
         Ok(Some(Mentions {
             code: CodeFields::bind(layout)?,
@@ -115,8 +117,9 @@ impl Mentions {
             var: VarFields::bind(layout)?,
             text: Text::bind(layout)?,
             roles,
-            unit,
+            unit: layout.fact("code.unit")?,
             rows: FxHashMap::default(),
+            kept: 0,
         }))
     }
 
@@ -131,12 +134,15 @@ impl Mentions {
     /// Whether a function names another one on the line that it is on.
     pub fn names(&mut self, memory: &dyn Memory, codes: &Codes, caller: Frame, id: CodeId) -> bool {
         let (Some(code), Some(callee)) = (codes.get(caller.code), codes.get(id)) else { return false };
-        if self.rows.len() > MAX_FUNCTIONS {
-            self.rows.clear();
-        }
         if !self.rows.contains_key(&caller.code) {
+            if self.rows.len() >= MAX_FUNCTIONS || self.kept > MAX_KEPT {
+                self.rows.clear();
+                self.kept = 0;
+            }
             let row = codes.place(caller.code).and_then(|at| self.read(memory, at, code).ok());
-            self.rows.insert(caller.code, row.unwrap_or_default());
+            let row = row.unwrap_or_default();
+            self.kept += row.loads.len() + row.makes.len();
+            self.rows.insert(caller.code, row);
         }
         let Some(row) = self.rows.get(&caller.code) else { return false };
         let line @ Some(number) = code.position(caller.offset).line else { return false };
@@ -160,7 +166,8 @@ impl Mentions {
         }
     }
 
-    /// Reads what the function whose code object is at `at` names, in its first 64 KiB.
+    /// Reads what the function whose code object is at `at` names; of code that is longer than 64 KiB, in the first of them from 3.11 on,
+    /// and nothing before.
     pub fn read(&self, memory: &dyn Memory, at: Addr, code: &Code) -> Result<Row, Unread> {
         let count = code.length.min(MAX_CODE) as usize;
         let bytes = match (self.code.code, self.code.code_adaptive) {
@@ -198,12 +205,13 @@ impl Mentions {
                 Role::Extended => upper = argument,
                 Role::Make => row.makes.push(at as i32),
                 Role::Name(shift) => {
-                    let name = names.chunks_exact(Addr::SIZE).nth((argument >> shift) as usize);
+                    let place = argument.checked_shr(shift).map_or(usize::MAX, |place| place as usize);
+                    let name = names.chunks_exact(Addr::SIZE).nth(place);
                     row.loads.extend(name.map(|name| (at as i32, Addr::from_bytes(name))));
                 }
                 Role::Other => {}
             }
-            at += length + caches;
+            at += length * (1 + caches);
         }
         row
     }

@@ -116,8 +116,12 @@ impl Proof<'_> {
         while tries < most && means.step(1).is_some() {
             let began = Instant::now();
             let open = stacks.open_calls(stack, MAX_CALLS);
+            if open.is_empty() {
+                return;
+            }
             // Each is between a frame and the next one.
-            let calls = open.iter().map_while(|place| Some((*python.get(*place)?, *python.get(place + 1)?)));
+            let calls =
+                open.iter().map_while(|(place, _)| Some((*python.get(*place)?, *python.get(place + 1)?)));
             let stretch = |place: &usize| self.chain[*place].place.stretch;
             let (side, far): (Vec<_>, Vec<_>) = calls.partition(|(callee, caller)| {
                 !means.frames.are_apart() && callee + 1 == *caller && stretch(callee) == stretch(caller)
@@ -129,14 +133,11 @@ impl Proof<'_> {
             if !far.is_empty() {
                 self.far(&far, plan, means, &mut apart);
             }
-            if open.is_empty() {
-                return;
-            }
             for (met, beside) in [(beside, true), (apart, false)] {
                 met.into_iter().for_each(|call| stacks.saw_call(call, beside));
             }
             let has_time = stacks.pace.spend(began);
-            if tries == 0 && stacks.is_hopeful(stack, &open) {
+            if tries == 0 && open.iter().any(|(_, call)| stacks.is_hopeful(*call)) {
                 most = if has_time { TRIES } else { LEAST_TRIES };
             }
             tries += 1;
@@ -351,4 +352,21 @@ fn call(caller: &Header, callee: &Header, means: &mut Means<'_>) -> Option<Call>
     let (code, callee) = means.codes.last_at(caller.code).zip(means.codes.last_at(callee.code))?;
     let offset = means.frames.offset(means.memory, caller).ok()?;
     Some((Frame { code, offset }, callee))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Generators take turns in less time than it takes to copy half a page.
+    #[test]
+    fn only_frames_that_lie_as_near_as_can_be_copied_at_once_are_read_as_one() {
+        for (distance, as_one) in [(256, true), (2048, false)] {
+            let far = Far::new(vec![Addr(0x10000), Addr(0x10000 + distance)], 96, &mut Plan::default());
+            let slots =
+                |of: usize| far.copies.iter().filter(move |(link, ..)| *link == of).map(|copy| copy.1);
+            let shared = slots(0).filter(|slot| slots(1).any(|other| other == *slot)).count();
+            assert_eq!(shared, if as_one { NEAR_COPIES } else { 0 }, "{distance}");
+        }
+    }
 }

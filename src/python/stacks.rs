@@ -195,17 +195,23 @@ impl Stacks {
         part
     }
 
-    /// The calls of a stack that are not known to happen and of which nobody asked yet whether they stand in the source.
-    pub fn unasked_calls(&self, number: StackNumber) -> Vec<Call> {
-        let mut calls = Vec::new();
+    /// The calls of a stack that are not known to happen: how far from the innermost frame each callee is, and the call.
+    fn unknown_calls(&self, number: StackNumber) -> impl Iterator<Item = (usize, Call)> {
         let mut next = number;
-        while let Some(row) = self.row(next).filter(|row| !row.proven) {
+        let rows = std::iter::from_fn(move || {
+            let row = self.row(next).filter(|row| !row.proven)?;
             next = row.callers;
-            let call = self.split(next).map(|(_, caller)| (caller, row.frame.code));
-            let is_asked = |call: &Call| self.calls.get(call).is_some_and(|tally| tally.stands.is_some());
-            calls.extend(call.filter(|call| !is_asked(call) && !self.is_known(*call)));
-        }
-        calls
+            Some((row.callers, row.frame.code))
+        });
+        let calls = rows.map(|(callers, callee)| Some((self.split(callers)?.1, callee)));
+        let unknown = calls.enumerate().filter_map(|(place, call)| Some((place, call?)));
+        unknown.filter(|(_, call)| !self.is_known(*call))
+    }
+
+    /// Those of them of which nobody asked yet whether they stand in the source.
+    pub fn unasked_calls(&self, number: StackNumber) -> Vec<Call> {
+        let is_asked = |call: &Call| self.calls.get(call).is_some_and(|tally| tally.stands.is_some());
+        self.unknown_calls(number).map(|(_, call)| call).filter(|call| !is_asked(call)).collect()
     }
 
     /// Says whether a call stands in the source.
@@ -213,38 +219,23 @@ impl Stacks {
         self.calls.entry(call).or_default().stands = Some(stands);
     }
 
-    /// Which calls of a stack were not seen to happen often enough, each where it is met first: the places of their callees,
-    /// counted from the innermost frame. They count as looked for.
-    pub fn open_calls(&mut self, number: StackNumber, most: usize) -> Vec<usize> {
+    /// Which calls of a stack are not known to happen, each where it is met first, counted from the innermost frame. They count as
+    /// looked for.
+    pub fn open_calls(&mut self, number: StackNumber, most: usize) -> Vec<(usize, Call)> {
         let mut met = FxHashSet::default();
-        let mut open = Vec::new();
-        let (mut next, mut place) = (number, 0);
-        while let Some(row) = self.row(next).copied().filter(|row| !row.proven && open.len() < most) {
-            let call = self.split(row.callers).map(|(_, caller)| (caller, row.frame.code));
-            if let Some(call) = call.filter(|call| !self.is_known(*call) && met.insert(*call)) {
-                let looked = &mut self.calls.entry(call).or_default().looked;
-                *looked = looked.saturating_add(1);
-                open.push(place);
-            }
-            next = row.callers;
-            place += 1;
+        let open: Vec<_> =
+            self.unknown_calls(number).filter(|(_, call)| met.insert(*call)).take(most).collect();
+        for (_, call) in &open {
+            let looked = &mut self.calls.entry(*call).or_default().looked;
+            *looked = looked.saturating_add(1);
         }
         open
     }
 
-    /// Whether one of these calls of a stack was not looked for in vain too often.
-    pub fn is_hopeful(&self, number: StackNumber, calls: &[usize]) -> bool {
-        let mut above = (number, 0);
-        calls.iter().any(|place| {
-            while above.1 < *place {
-                above =
-                    (self.split(above.0).map_or(StackNumber::default(), |(callers, _)| callers), above.1 + 1);
-            }
-            let call =
-                self.split(above.0).and_then(|(callers, frame)| Some((self.split(callers)?.1, frame.code)));
-            let tally = call.and_then(|call| self.calls.get(&call)).copied().unwrap_or_default();
-            tally.seen > 0 || tally.looked < VAIN
-        })
+    /// Whether a call was not looked for in vain too often.
+    pub fn is_hopeful(&self, call: Call) -> bool {
+        let tally = self.calls.get(&call).copied().unwrap_or_default();
+        tally.seen > 0 || tally.looked < VAIN
     }
 
     /// Whether the innermost frame of a stack is called by the one below it.
@@ -342,11 +333,11 @@ mod tests {
         let base = stacks.on(StackNumber::default(), frame(0, 5));
         let [often, hardly] = [1, 2].map(|code| stacks.on(base, frame(code, 5)));
         for round in 0..10_000 {
-            assert_eq!(stacks.open_calls(hardly, 8), [0]);
+            assert_eq!(stacks.open_calls(hardly, 8), [(0, (frame(0, 5), CodeId(2)))]);
             if round % 1000 == 0 {
                 stacks.saw_call((frame(0, 5), CodeId(2)), false);
             }
-            if stacks.open_calls(often, 8) == [0] && round % 10 == 0 {
+            if !stacks.open_calls(often, 8).is_empty() && round % 10 == 0 {
                 stacks.saw_call((frame(0, 5), CodeId(1)), false);
             }
             assert_eq!(stacks.proven_part(hardly), base, "{round}");

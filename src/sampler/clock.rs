@@ -252,7 +252,7 @@ mod tests {
         let next = clock.due();
         assert_eq!((next, clock.cost), (clock.due(), Duration::ZERO), "it is planned once");
         let tick = clock.wait(&Stop::default()).unwrap();
-        assert!(clock.start + Duration::from_nanos(tick.at.0) >= next && tick.missed == 0);
+        assert!(clock.start + Duration::from_nanos(tick.at.0) >= next);
         assert!(clock.due() > next);
     }
 

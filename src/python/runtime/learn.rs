@@ -12,7 +12,7 @@ use crate::python::stacks::{StackNumber, Stacks};
 
 use super::{MAX_STEPS, Means, Python, Reader};
 
-/// The most stacks that are doubted at once; the oldest ones are given up first.
+/// The most stacks that are doubted at once; of more, those are given up whose turn is last.
 const MAX_DOUBTS: usize = 64;
 /// How often a thread is read for a stack that was told of it.
 const ROUNDS: u32 = 100;
