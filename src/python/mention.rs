@@ -123,47 +123,52 @@ impl Mentions {
         }))
     }
 
-    /// Tells which calls of a stack stand in the source of their functions.
+    /// Tells which calls of a stack stand in the source of their functions, and where else these call the same.
     pub fn tell(&mut self, stack: StackNumber, memory: &dyn Memory, codes: &Codes, stacks: &mut Stacks) {
         for (caller, callee) in stacks.unasked_calls(stack) {
-            let stands = self.names(memory, codes, caller, callee);
-            stacks.stands_in_source((caller, callee), stands);
+            let sites = self.sites(memory, codes, caller.code, callee);
+            stacks.stands_in_source((caller, callee), is_on_line(&sites, codes, caller));
+            sites.iter().for_each(|offset| stacks.add_site(Frame { offset: *offset, ..caller }, callee));
         }
     }
 
     /// Whether a function names another one on the line that it is on.
-    pub fn names(&mut self, memory: &dyn Memory, codes: &Codes, caller: Frame, id: CodeId) -> bool {
-        let (Some(code), Some(callee)) = (codes.get(caller.code), codes.get(id)) else { return false };
-        if !self.rows.contains_key(&caller.code) {
+    pub fn names(&mut self, memory: &dyn Memory, codes: &Codes, caller: Frame, callee: CodeId) -> bool {
+        is_on_line(&self.sites(memory, codes, caller.code, callee), codes, caller)
+    }
+
+    /// Where a function names another one, in bytes from its first instruction.
+    fn sites(&mut self, memory: &dyn Memory, codes: &Codes, caller: CodeId, id: CodeId) -> Vec<i32> {
+        let (Some(code), Some(callee)) = (codes.get(caller), codes.get(id)) else { return Vec::new() };
+        if !self.rows.contains_key(&caller) {
             if self.rows.len() >= MAX_FUNCTIONS || self.kept > MAX_KEPT {
                 self.rows.clear();
                 self.kept = 0;
             }
-            let row = codes.place(caller.code).and_then(|at| self.read(memory, at, code).ok());
+            let row = codes.place(caller).and_then(|at| self.read(memory, at, code).ok());
             let row = row.unwrap_or_default();
             self.kept += row.loads.len() + row.makes.len();
-            self.rows.insert(caller.code, row);
+            self.rows.insert(caller, row);
         }
-        let Some(row) = self.rows.get(&caller.code) else { return false };
-        let line @ Some(number) = code.position(caller.offset).line else { return false };
-        let is_here = |offset: i32| code.position(offset).line == line;
+        let Some(row) = self.rows.get(&caller) else { return Vec::new() };
         // What has no name is made where it is called.
         if callee.name.starts_with('<') {
-            let is_inner = callee.filename == code.filename && callee.first_line.cast_unsigned() == number;
-            return is_inner && row.makes.iter().any(|offset| is_here(*offset));
+            let first = Some(callee.first_line.cast_unsigned());
+            let is_it = |offset: &&i32| code.position(**offset).line == first;
+            let makes = row.makes.iter().filter(|_| callee.filename == code.filename);
+            return makes.filter(is_it).copied().collect();
         }
-        let mut here = row.loads.iter().filter(|(offset, _)| is_here(*offset));
-        match (callee.name.as_str(), callee.qualname.as_deref()) {
+        let class = match (callee.name.as_str(), callee.qualname.as_deref()) {
             // A class is called by its own name.
-            ("__init__" | "__new__", Some(qualname)) => {
-                let class = qualname.rsplit('.').nth(1).unwrap_or_default();
-                here.any(|(_, name)| self.text.is(memory, *name, class))
-            }
-            _ => {
-                let name = codes.place(id).and_then(|at| self.code.name.read(memory, at).ok());
-                here.any(|(_, loaded)| Some(*loaded) == name)
-            }
-        }
+            ("__init__" | "__new__", Some(qualname)) => Some(qualname.rsplit('.').nth(1).unwrap_or_default()),
+            _ => None,
+        };
+        let name = codes.place(id).and_then(|at| self.code.name.read(memory, at).ok());
+        let is_it = |loaded: Addr| match class {
+            Some(class) => self.text.is(memory, loaded, class),
+            None => Some(loaded) == name,
+        };
+        row.loads.iter().filter(|(_, name)| is_it(*name)).map(|(offset, _)| *offset).collect()
     }
 
     /// Reads what the function whose code object is at `at` names; of code that is longer than 64 KiB, in the first of them from 3.11 on,
@@ -215,4 +220,11 @@ impl Mentions {
         }
         row
     }
+}
+
+/// Whether one of these places in its function is on the line that a frame is on.
+fn is_on_line(sites: &[i32], codes: &Codes, frame: Frame) -> bool {
+    let Some(code) = codes.get(frame.code) else { return false };
+    let line = code.position(frame.offset).line;
+    line.is_some() && sites.iter().any(|offset| code.position(*offset).line == line)
 }

@@ -197,7 +197,7 @@ impl Python {
             exceptions: Exceptions::bind(layout, &located.module.symbols)?,
             mentions: Mentions::bind(layout, located.fingerprint.version)?,
             codes: Codes::bind(layout)?,
-            stacks: Stacks::default(),
+            stacks: Stacks::new(frames.are_apart()),
             frames,
             seen: Look::default(),
             interpreters: Vec::new(),

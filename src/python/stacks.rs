@@ -24,6 +24,9 @@ const VAIN: u32 = 256;
 const OFTEN: u32 = 12;
 const CALLERS: u32 = 32;
 
+/// The most places in a function that are known to call the same other one.
+const MAX_SITES: usize = 64;
+
 /// Names a stack of one process: the frames from the base to one of them. The default is the empty one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct StackNumber(pub u32);
@@ -49,6 +52,10 @@ pub struct Stacks {
     /// Each sequence of functions, by the one before its last, and the stack of them that came out whole last.
     paths: FxHashMap<(PathNumber, CodeId), PathNumber>,
     latest: Vec<StackNumber>,
+    /// Where a function calls another one, as far as that is known: places in it, in order.
+    sites: FxHashMap<(CodeId, CodeId), Vec<i32>>,
+    /// Frames are objects: what one says of its caller is true of the moment at which it was called, though that went on since.
+    names_callers: bool,
     /// What looking for calls may still take.
     pub(super) pace: Pace,
     epoch: u64,
@@ -83,6 +90,11 @@ struct Tally {
 }
 
 impl Stacks {
+    /// None yet. `names_callers` where each frame is an object: it says itself whose caller it has.
+    pub fn new(names_callers: bool) -> Stacks {
+        Stacks { names_callers, ..Stacks::default() }
+    }
+
     /// Counts how often all stacks were forgotten. Numbers hold as long as it does not change.
     pub fn epoch(&self) -> u64 {
         self.epoch
@@ -95,7 +107,7 @@ impl Stacks {
 
     /// Forgets all of them.
     pub fn clear(&mut self) {
-        *self = Stacks { epoch: self.epoch + 1, ..Stacks::default() };
+        *self = Stacks { epoch: self.epoch + 1, ..Stacks::new(self.names_callers) };
     }
 
     /// The stack of a frame on top of another stack.
@@ -126,7 +138,49 @@ impl Stacks {
         if self.row(number).is_some_and(|row| row.proven) || self.was_whole(number) {
             return Some(number);
         }
-        self.whole_of(number).or_else(|| Some(number).filter(|_| self.proven_part(number) == number))
+        if self.proven_part(number) == number {
+            return Some(number);
+        }
+        self.moved_back(number).or_else(|| self.whole_of(number))
+    }
+
+    /// The stack with each caller where it calls the next one, if it went on since: at the last place before, as far as one is
+    /// known. Nothing where frames do not say for themselves who called them: another function may have taken the place of a caller.
+    fn moved_back(&mut self, number: StackNumber) -> Option<StackNumber> {
+        let (mut inner, mut stack) = (Vec::new(), number);
+        while let Some(row) = self.row(stack).filter(|row| self.names_callers && !row.proven) {
+            inner.push(row.frame);
+            stack = row.callers;
+        }
+        while let Some(frame) = inner.pop() {
+            if let Some((below, caller)) = self.split(stack).filter(|(_, caller)| !self.is_known((*caller, frame.code))) {
+                let sites = self.sites.get(&(caller.code, frame.code))?;
+                let before = sites.partition_point(|site| *site <= caller.offset).checked_sub(1);
+                let offset = *before.map_or(sites.last(), |before| sites.get(before))?;
+                stack = self.on(below, Frame { offset, ..caller });
+            }
+            stack = self.on(stack, frame);
+        }
+        Some(stack).filter(|_| self.names_callers)
+    }
+
+    /// Takes in where the innermost frame of a stack was called from.
+    fn add_site_of(&mut self, number: StackNumber) {
+        if let Some((callers, frame)) = self.split(number)
+            && let Some((_, caller)) = self.split(callers)
+        {
+            self.add_site(caller, frame.code);
+        }
+    }
+
+    /// Takes in that a function calls another one there.
+    pub fn add_site(&mut self, caller: Frame, callee: CodeId) {
+        let sites = self.sites.entry((caller.code, callee)).or_default();
+        if let Err(place) = sites.binary_search(&caller.offset)
+            && sites.len() < MAX_SITES
+        {
+            sites.insert(place, caller.offset);
+        }
     }
 
     /// The last stack of the same functions that came out whole: it may be elsewhere in them.
@@ -190,6 +244,7 @@ impl Stacks {
             if let Some(row) = index(number).and_then(|index| self.rows.get_mut(index)) {
                 row.proven = true;
             }
+            self.add_site_of(number);
             part = number;
         }
         part
@@ -268,6 +323,7 @@ impl Stacks {
             if !self.whole.insert((callers, frame.code)) {
                 break;
             }
+            self.add_site_of(next);
             next = callers;
         }
     }

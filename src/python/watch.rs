@@ -330,6 +330,8 @@ impl Watch {
         let Watch { frames: extents, chain, fresh, asked, .. } = self;
         let chain = &chain[moved..];
         let (mut next, mut python, mut round) = (top, 0, Round::new(top));
+        // All inside of here has returned since.
+        let mut left = true;
         while !next.is_null() {
             // A call or a return leads to the innermost link of it; a stack that only became shorter, to any.
             let candidates = if fresh.is_empty() { chain.len() } else { chain.len().min(1) };
@@ -344,11 +346,13 @@ impl Watch {
             let [one, two] = &asked.frames;
             let (first, second) = (one.get(plan, place).ok_or(next)?, two.get(plan, place).ok_or(next)?);
             let mut header = means.frames.header(Struct::over(first));
-            let agreed = first == second || {
+            let mut agreed = first == second || {
                 let again = means.frames.header(Struct::over(second));
                 if fresh.is_empty() { header.is_as(&again) } else { header == again }
             };
-            if fresh.is_empty() {
+            if left {
+                left = header.kind == Kind::Dead;
+                agreed &= !left;
                 header = means.frames.left(means.memory, header, means.codes);
             }
             if header.kind == Kind::Dead {
