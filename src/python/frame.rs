@@ -256,15 +256,9 @@ impl Frames {
         }
     }
 
-    /// What a frame says that may have returned. One of the interpreter's own may have lost its code object by then, but not where it
-    /// was in it; one that is an object keeps all, most often its caller too, until its function is called again (`co_zombieframe`,
-    /// Objects/frameobject.c).
+    /// What a frame says that may have returned: it may have lost its code object by then, but not where it was in it.
     pub fn left(&self, memory: &dyn Memory, header: Header, codes: &Codes) -> Header {
-        let is_known = codes.last_at(header.code).is_some();
-        if header.kind == Kind::Dead && is_known && !header.back.is_null() {
-            return Header { kind: Kind::Python, ..header };
-        }
-        if header.kind != Kind::Python || self.are_apart() || is_known {
+        if header.kind != Kind::Python || self.are_apart() || codes.last_at(header.code).is_some() {
             return header;
         }
         let known = codes.before(Addr(header.instruction)).and_then(|(place, code)| {

@@ -5,7 +5,7 @@ use crate::memory::{Addr, Memory};
 use super::Unread;
 use super::code::{Code, Codes};
 use super::exception::Exceptions;
-use super::frame::Frames;
+use super::frame::{Frame, Frames, Header, Kind};
 use super::mention::Mentions;
 use super::thread::Threads;
 
@@ -36,6 +36,19 @@ impl Means<'_> {
             self.frames.learn_shim(code);
         }
         Ok(())
+    }
+
+    /// What a frame says that may have returned ([`Frames::left`]). One that is an object keeps all that it said, its caller too, until
+    /// its function is called again (`co_zombieframe`, Objects/frameobject.c): then it stands where it returned.
+    pub(super) fn left(&mut self, header: Header) -> Header {
+        if header.kind != Kind::Dead || header.back.is_null() {
+            return self.frames.left(self.memory, header, self.codes);
+        }
+        let place = self.codes.last_at(header.code).zip(self.frames.offset(self.memory, &header).ok());
+        let returned = place.zip(self.mentions.as_mut()).is_some_and(|((code, offset), mentions)| {
+            mentions.returns(self.memory, self.codes, Frame { code, offset })
+        });
+        if returned { Header { kind: Kind::Python, ..header } } else { header }
     }
 
     /// Takes some steps; `None` where there are none left.

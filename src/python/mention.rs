@@ -60,6 +60,8 @@ enum Role {
     Name(u32),
     /// It makes a function.
     Make,
+    /// It returns from its own.
+    Return,
     /// It holds the upper part of the next one's.
     Extended,
 }
@@ -88,6 +90,8 @@ pub struct Row {
     pub loads: Vec<(i32, Addr)>,
     /// Where those are that make functions.
     pub makes: Vec<i32>,
+    /// And those that return.
+    pub returns: Vec<i32>,
 }
 
 impl Mentions {
@@ -99,6 +103,7 @@ impl Mentions {
         let role = |name: &str| match name {
             "EXTENDED_ARG" => Role::Extended,
             "MAKE_FUNCTION" | "MAKE_CLOSURE" => Role::Make,
+            "RETURN_VALUE" | "RETURN_CONST" => Role::Return,
             name if name.starts_with("LOAD_GLOBAL") => Role::Name(global),
             name if name.starts_with("LOAD_ATTR") => Role::Name(attr),
             name if name.starts_with("LOAD_METHOD") || name.starts_with("LOAD_NAME") => Role::Name(0),
@@ -137,19 +142,15 @@ impl Mentions {
         is_on_line(&self.sites(memory, codes, caller.code, callee), codes, caller)
     }
 
+    /// Whether a function returns where a frame of it stands.
+    pub fn returns(&mut self, memory: &dyn Memory, codes: &Codes, frame: Frame) -> bool {
+        self.row(memory, codes, frame.code).is_some_and(|row| row.returns.contains(&frame.offset))
+    }
+
     /// Where a function names another one, in bytes from its first instruction.
     fn sites(&mut self, memory: &dyn Memory, codes: &Codes, caller: CodeId, id: CodeId) -> Vec<i32> {
         let (Some(code), Some(callee)) = (codes.get(caller), codes.get(id)) else { return Vec::new() };
-        if !self.rows.contains_key(&caller) {
-            if self.rows.len() >= MAX_FUNCTIONS || self.kept > MAX_KEPT {
-                self.rows.clear();
-                self.kept = 0;
-            }
-            let row = codes.place(caller).and_then(|at| self.read(memory, at, code).ok());
-            let row = row.unwrap_or_default();
-            self.kept += row.loads.len() + row.makes.len();
-            self.rows.insert(caller, row);
-        }
+        self.row(memory, codes, caller);
         let Some(row) = self.rows.get(&caller) else { return Vec::new() };
         // What has no name is made where it is called.
         if callee.name.starts_with('<') {
@@ -169,6 +170,21 @@ impl Mentions {
             None => Some(loaded) == name,
         };
         row.loads.iter().filter(|(_, name)| is_it(*name)).map(|(offset, _)| *offset).collect()
+    }
+
+    /// What a function names; it is read at first sight.
+    fn row(&mut self, memory: &dyn Memory, codes: &Codes, id: CodeId) -> Option<&Row> {
+        if !self.rows.contains_key(&id) {
+            if self.rows.len() >= MAX_FUNCTIONS || self.kept > MAX_KEPT {
+                self.rows.clear();
+                self.kept = 0;
+            }
+            let code = codes.place(id).zip(codes.get(id));
+            let row = code.and_then(|(at, code)| self.read(memory, at, code).ok()).unwrap_or_default();
+            self.kept += row.loads.len() + row.makes.len() + row.returns.len();
+            self.rows.insert(id, row);
+        }
+        self.rows.get(&id)
     }
 
     /// Reads what the function whose code object is at `at` names; of code that is longer than 64 KiB, in the first of them from 3.11 on,
@@ -191,7 +207,7 @@ impl Mentions {
         }
     }
 
-    /// Finds the instructions that load names and make functions, as far as they are all there: a debugger may hide some.
+    /// Finds the instructions that load names, make functions and return, as far as they are all there: a debugger may hide some.
     fn look_through(&self, bytes: &[u8], names: &[u8]) -> Row {
         let mut row = Row::default();
         let (mut at, mut upper) = (0, 0u32);
@@ -209,6 +225,7 @@ impl Mentions {
                 Role::Hides => break,
                 Role::Extended => upper = argument,
                 Role::Make => row.makes.push(at as i32),
+                Role::Return => row.returns.push(at as i32),
                 Role::Name(shift) => {
                     let place = argument.checked_shr(shift).map_or(usize::MAX, |place| place as usize);
                     let name = names.chunks_exact(Addr::SIZE).nth(place);

@@ -24,6 +24,8 @@ const VAIN: u32 = 256;
 const OFTEN: u32 = 12;
 const CALLERS: u32 = 32;
 
+/// So far down a stack a function is looked for that calls itself.
+const MAX_ROUND: usize = 64;
 /// The most places in a function that are known to call the same other one.
 const MAX_SITES: usize = 64;
 
@@ -54,6 +56,8 @@ pub struct Stacks {
     latest: Vec<StackNumber>,
     /// Where a function calls another one, as far as that is known: places in it, in order.
     sites: FxHashMap<(CodeId, CodeId), Vec<i32>>,
+    /// Functions that were on a stack twice.
+    recursive: FxHashSet<CodeId>,
     /// Frames are objects: what one says of its caller is true of the moment at which it was called, though that went on since.
     names_callers: bool,
     /// What looking for calls may still take.
@@ -115,6 +119,9 @@ impl Stacks {
         let next = StackNumber(self.rows.len() as u32 + 1);
         let number = *self.numbers.entry((callers, frame)).or_insert(next);
         if number == next {
+            if self.frames(callers).take(MAX_ROUND).any(|other| other.code == frame.code) {
+                self.recursive.insert(frame.code);
+            }
             let path = self.path_on(callers, frame.code);
             self.rows.push(Row { callers, frame, path, proven: callers == StackNumber::default() });
         }
@@ -145,7 +152,8 @@ impl Stacks {
     }
 
     /// The stack with each caller where it calls the next one, if it went on since: at the last place before, as far as one is
-    /// known. Nothing where frames do not say for themselves who called them: another function may have taken the place of a caller.
+    /// known. Nothing where frames do not say for themselves who called them, another function may have taken the place of a caller; nor
+    /// of functions that call themselves, for a frame of one may be on its next call already.
     fn moved_back(&mut self, number: StackNumber) -> Option<StackNumber> {
         let (mut inner, mut stack) = (Vec::new(), number);
         while let Some(row) = self.row(stack).filter(|row| self.names_callers && !row.proven) {
@@ -154,6 +162,9 @@ impl Stacks {
         }
         while let Some(frame) = inner.pop() {
             if let Some((below, caller)) = self.split(stack).filter(|(_, caller)| !self.is_known((*caller, frame.code))) {
+                if self.recursive.contains(&caller.code) {
+                    return None;
+                }
                 let sites = self.sites.get(&(caller.code, frame.code))?;
                 let before = sites.partition_point(|site| *site <= caller.offset).checked_sub(1);
                 let offset = *before.map_or(sites.last(), |before| sites.get(before))?;

@@ -353,7 +353,7 @@ impl Watch {
             if left {
                 left = header.kind == Kind::Dead;
                 agreed &= !left;
-                header = means.frames.left(means.memory, header, means.codes);
+                header = means.left(header);
             }
             if header.kind == Kind::Dead {
                 return Ok(End::Torn(Torn::Garbage));
