@@ -44,6 +44,9 @@ impl Means<'_> {
         if header.kind != Kind::Dead || header.back.is_null() {
             return self.frames.left(self.memory, header, self.codes);
         }
+        if self.codes.last_at(header.code).is_none() && self.learn(header.code).is_err() {
+            return header;
+        }
         let place = self.codes.last_at(header.code).zip(self.frames.offset(self.memory, &header).ok());
         let returned = place.zip(self.mentions.as_mut()).is_some_and(|((code, offset), mentions)| {
             mentions.returns(self.memory, self.codes, Frame { code, offset })

@@ -536,7 +536,7 @@ impl Watch {
             let header = means.frames.header(copy);
             // What is left of a frame on a stack leads anywhere.
             let is_frame = match header.kind {
-                Kind::Dead => false,
+                Kind::Dead => means.left(header).kind == Kind::Python,
                 Kind::Own => true,
                 Kind::Python => {
                     means.codes.last_at(header.code).is_some() || means.learn(header.code).is_ok()
