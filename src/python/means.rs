@@ -38,18 +38,24 @@ impl Means<'_> {
         Ok(())
     }
 
+    /// The place in a function that a frame stands at, which is read where it is not known.
+    pub(super) fn place(&mut self, header: &Header) -> Option<Frame> {
+        if self.codes.last_at(header.code).is_none() {
+            self.learn(header.code).ok()?;
+        }
+        let code = self.codes.last_at(header.code)?;
+        let offset = self.frames.offset(self.memory, header).ok()?;
+        self.codes.get(code)?.holds(offset).then_some(Frame { code, offset })
+    }
+
     /// What a frame says that may have returned ([`Frames::left`]). One that is an object keeps all that it said, its caller too, until
     /// its function is called again (`co_zombieframe`, Objects/frameobject.c): then it stands where it returned.
     pub(super) fn left(&mut self, header: Header) -> Header {
         if header.kind != Kind::Dead || header.back.is_null() {
             return self.frames.left(self.memory, header, self.codes);
         }
-        if self.codes.last_at(header.code).is_none() && self.learn(header.code).is_err() {
-            return header;
-        }
-        let place = self.codes.last_at(header.code).zip(self.frames.offset(self.memory, &header).ok());
-        let returned = place.zip(self.mentions.as_mut()).is_some_and(|((code, offset), mentions)| {
-            mentions.returns(self.memory, self.codes, Frame { code, offset })
+        let returned = self.place(&header).zip(self.mentions.as_mut()).is_some_and(|(place, mentions)| {
+            mentions.returns(self.memory, self.codes, place)
         });
         if returned { Header { kind: Kind::Python, ..header } } else { header }
     }

@@ -9,7 +9,7 @@ use rustc_hash::FxHashMap;
 use super::Unread;
 use super::code::{Code, CodeId, Codes};
 use super::frame::Frame;
-use super::stacks::{StackNumber, Stacks};
+use super::stacks::{Call, StackNumber, Stacks};
 use super::text::Text;
 use crate::layout::{Field, Layout, Missing, Version, fields, opcodes};
 use crate::memory::{Addr, Memory, Word};
@@ -130,11 +130,15 @@ impl Mentions {
 
     /// Tells which calls of a stack stand in the source of their functions, and where else these call the same.
     pub fn tell(&mut self, stack: StackNumber, memory: &dyn Memory, codes: &Codes, stacks: &mut Stacks) {
-        for (caller, callee) in stacks.unasked_calls(stack) {
-            let sites = self.sites(memory, codes, caller.code, callee);
-            stacks.stands_in_source((caller, callee), is_on_line(&sites, codes, caller));
-            sites.iter().for_each(|offset| stacks.add_site(Frame { offset: *offset, ..caller }, callee));
-        }
+        stacks.unasked_calls(stack).into_iter().for_each(|call| self.tell_call(call, memory, codes, stacks));
+    }
+
+    /// The same of one call.
+    pub fn tell_call(&mut self, call: Call, memory: &dyn Memory, codes: &Codes, stacks: &mut Stacks) {
+        let (caller, callee) = call;
+        let sites = self.sites(memory, codes, caller.code, callee);
+        stacks.stands_in_source(call, is_on_line(&sites, codes, caller));
+        sites.iter().for_each(|offset| stacks.add_site(Frame { offset: *offset, ..caller }, callee));
     }
 
     /// Whether a function names another one on the line that it is on.

@@ -276,8 +276,17 @@ impl Stacks {
 
     /// Those of them of which nobody asked yet whether they stand in the source.
     pub fn unasked_calls(&self, number: StackNumber) -> Vec<Call> {
-        let is_asked = |call: &Call| self.calls.get(call).is_some_and(|tally| tally.stands.is_some());
-        self.unknown_calls(number).map(|(_, call)| call).filter(|call| !is_asked(call)).collect()
+        self.unknown_calls(number).map(|(_, call)| call).filter(|call| !self.is_asked(*call)).collect()
+    }
+
+    /// Whether somebody asked whether a call stands in the source.
+    pub fn is_asked(&self, call: Call) -> bool {
+        self.calls.get(&call).is_some_and(|tally| tally.stands.is_some())
+    }
+
+    /// Whether it is known of some place in a function that it calls another one there.
+    pub fn has_site(&self, caller: CodeId, callee: CodeId) -> bool {
+        self.sites.contains_key(&(caller, callee))
     }
 
     /// Says whether a call stands in the source.

@@ -256,7 +256,8 @@ impl Watch {
                 verdict
             }
             (Verdict::Changed { .. }, None) => {
-                self.precedent(top, plan, means).map_or(verdict, Watch::changed)
+                let told = self.resumed(top, plan, epochs, means, stacks);
+                told.or_else(|| self.precedent(top, plan, means)).map_or(verdict, Watch::changed)
             }
             _ => verdict,
         };

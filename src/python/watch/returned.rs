@@ -4,15 +4,18 @@ use crate::layout::Struct;
 use crate::layout::field::Room;
 use crate::memory::Addr;
 use crate::python::extents::Extents;
+use crate::python::code::Epoch;
 use crate::python::frame::{Header, Kind};
 use crate::python::means::Means;
 use crate::python::plan::Plan;
-use crate::python::stacks::StackNumber;
+use crate::python::stacks::{StackNumber, Stacks};
 
 use super::{Verdict, Watch};
 
 /// The most frames of the interpreter's own between two of Python's.
 const MAX_OWN: usize = 4;
+/// So many frames are asked whether they resumed a generator that waits again.
+const MAX_CALLERS: usize = 8;
 
 impl Watch {
     /// A stack that did not hold still.
@@ -47,5 +50,38 @@ impl Watch {
             }
         }
         self.precedents.find(code, (&mut self.frames, copy, plan), frames)
+    }
+
+    /// The stack of the frame of a generator that waits or has ended by now, where frames are objects: then it says no longer who resumed
+    /// it. That is the innermost of those that are called after it that can have.
+    pub(super) fn resumed(
+        &mut self,
+        top: Addr,
+        plan: &Plan,
+        epochs: Option<[Epoch; 2]>,
+        means: &mut Means<'_>,
+        stacks: &mut Stacks,
+    ) -> Option<StackNumber> {
+        let place = self.frames.find(top, means.frames.span).filter(|_| means.frames.are_apart())?;
+        let header = means.frames.header(Struct::over(self.asked.frames[0].get(plan, place)?));
+        let frame = Some(header).filter(|header| header.back.is_null()).and_then(|header| means.place(&header))?;
+        let next = plan.word(self.asked.last).filter(|next| *next != top)?;
+        if !means.codes.rests(header.code) || self.follow(plan, next, means).ok()?.is_some() {
+            return None;
+        }
+        let end = self.chain.last().map(|link| (link.header.kind, link.header.code))?;
+        let mut below = self.name(plan, true, epochs, means, stacks)?.seen;
+        for _ in 0..if self.ends.knows(end) { MAX_CALLERS } else { 0 } {
+            let (callers, caller) = stacks.split(below)?;
+            let call = (caller, frame.code);
+            if let Some(mentions) = means.mentions.as_mut().filter(|_| !stacks.is_asked(call)) {
+                mentions.tell_call(call, means.memory, means.codes, stacks);
+            }
+            if stacks.has_site(caller.code, frame.code) {
+                return Some(stacks.on(below, frame));
+            }
+            below = callers;
+        }
+        None
     }
 }
