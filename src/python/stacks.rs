@@ -56,6 +56,8 @@ pub struct Stacks {
     latest: Vec<StackNumber>,
     /// Where a function calls another one, as far as that is known: places in it, in order.
     sites: FxHashMap<(CodeId, CodeId), Vec<i32>>,
+    /// Where functions return, as far as that was asked.
+    returns: FxHashSet<Frame>,
     /// Functions that were on a stack twice.
     recursive: FxHashSet<CodeId>,
     /// Frames are objects: what one says of its caller is true of the moment at which it was called, though that went on since.
@@ -152,11 +154,15 @@ impl Stacks {
     }
 
     /// The stack with each caller where it calls the next one, if it went on since: at the last place before, as far as one is
-    /// known. Nothing where frames do not say for themselves who called them, another function may have taken the place of a caller; nor
-    /// of functions that call themselves, for a frame of one may be on its next call already.
+    /// known. Where frames lie side by side that is so while the innermost one stands where it returned, else another one may have come
+    /// to lie there. Nothing of functions that call themselves, for a frame of one may be on its next call already.
     fn moved_back(&mut self, number: StackNumber) -> Option<StackNumber> {
+        let (_, innermost) = self.split(number)?;
+        if !self.names_callers && !self.returns.contains(&innermost) {
+            return None;
+        }
         let (mut inner, mut stack) = (Vec::new(), number);
-        while let Some(row) = self.row(stack).filter(|row| self.names_callers && !row.proven) {
+        while let Some(row) = self.row(stack).filter(|row| !row.proven) {
             inner.push(row.frame);
             stack = row.callers;
         }
@@ -172,7 +178,7 @@ impl Stacks {
             }
             stack = self.on(stack, frame);
         }
-        Some(stack).filter(|_| self.names_callers)
+        Some(stack)
     }
 
     /// Takes in where the innermost frame of a stack was called from.
@@ -277,6 +283,11 @@ impl Stacks {
     /// Those of them of which nobody asked yet whether they stand in the source.
     pub fn unasked_calls(&self, number: StackNumber) -> Vec<Call> {
         self.unknown_calls(number).map(|(_, call)| call).filter(|call| !self.is_asked(*call)).collect()
+    }
+
+    /// Takes in that a frame returns there.
+    pub fn add_return(&mut self, frame: Frame) {
+        self.returns.insert(frame);
     }
 
     /// Whether somebody asked whether a call stands in the source.

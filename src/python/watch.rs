@@ -248,13 +248,21 @@ impl Watch {
                 precedent.map_or(Verdict::Missed, Watch::changed)
             }
         };
+        if let Some((_, frame)) = verdict.told().filter(|_| !held).and_then(|stack| stacks.split(stack))
+            && let Some(mentions) = means.mentions.as_mut()
+            && mentions.returns(means.memory, means.codes, frame)
+        {
+            stacks.add_return(frame);
+        }
         let verdict = match (verdict, verdict.told()) {
-            (_, Some(stack)) => {
-                if let Some(stack) = stacks.believed(stack) {
+            (_, Some(stack)) => match stacks.believed(stack) {
+                Some(stack) => {
                     self.precedents.keep(&self.chain, stack);
+                    verdict
                 }
-                verdict
-            }
+                None if held || sure => verdict,
+                None => self.precedent(top, plan, means).map_or(verdict, Watch::changed),
+            },
             (Verdict::Changed { .. }, None) => {
                 let told = self.resumed(top, plan, epochs, means, stacks);
                 told.or_else(|| self.precedent(top, plan, means)).map_or(verdict, Watch::changed)
