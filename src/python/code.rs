@@ -43,6 +43,9 @@ fields! {
         code: Option<Field<Addr>>,
         /// From 3.12 on: a number that no two code objects share, or 0 when numbers ran out.
         version: Option<Field<u32>>,
+        /// From 3.11 on: how many variables a frame holds.
+        nlocalsplus: Option<Field<u32>>,
+        stacksize: Field<u32>,
     }
 }
 
@@ -72,6 +75,8 @@ pub struct Code {
     pub length: u64,
     /// It makes a generator or a coroutine, whose frame rests between calls and has no caller then.
     pub rests: bool,
+    /// How many values a frame of it has room for; frames that lie side by side end with them (3.11 and later).
+    pub values: Option<u32>,
     kind: LineTable,
     table: Option<Vec<u8>>,
 }
@@ -323,6 +328,8 @@ impl Codes {
         let flags = self.fields.flags.read(&head, addr)?;
         let table = self.fields.linetable.read(&head, addr)?;
         let version = self.fields.version.map(|version| version.read(&head, addr)).transpose()?.unwrap_or(0);
+        let variables = self.fields.nlocalsplus.map(|variables| variables.read(&head, addr)).transpose()?;
+        let depth = self.fields.stacksize.read(&head, addr)?;
 
         let body = Recorder::new(memory);
         let length = match self.fields.code {
@@ -336,6 +343,7 @@ impl Codes {
             first_line,
             length,
             rests: flags & RESTS != 0,
+            values: variables.map(|variables| variables.saturating_add(depth)),
             kind: self.kind,
             table: self.text.bytes(&body, table, MAX_TABLE).ok(),
         };

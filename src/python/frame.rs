@@ -89,6 +89,7 @@ fields! {
         stacktop: Option<Field<i32>>,
         /// Which copy of the instructions it runs, on free-threaded builds (3.14 and later).
         tlbc_index: Option<Field<u32>>,
+        localsplus: usize,
     }
 }
 
@@ -266,6 +267,16 @@ impl Frames {
             self.offset(memory, &found).is_ok_and(|offset| offset >= 0 && code.holds(offset)).then_some(found)
         });
         known.unwrap_or(header)
+    }
+
+    /// How many bytes a frame takes that is one of the interpreter's own and has room for so many values.
+    pub fn size(&self, values: u32) -> Option<u64> {
+        match &self.style {
+            Style::Objects(_) => None,
+            Style::Interpreter(interpreter) => {
+                Some(interpreter.frame.localsplus as u64 + Addr::SIZE as u64 * u64::from(values))
+            }
+        }
     }
 
     /// Learns from a frame object what no layout says: the type that they have.

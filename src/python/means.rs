@@ -48,6 +48,11 @@ impl Means<'_> {
         self.codes.get(code)?.holds(offset).then_some(Frame { code, offset })
     }
 
+    /// How many bytes a frame of the function at `code` takes, where it is known and frames lie side by side.
+    pub(super) fn frame_size(&self, code: Addr) -> Option<u64> {
+        self.frames.size(self.codes.get(self.codes.last_at(code)?)?.values?)
+    }
+
     /// What a frame says that may have returned ([`Frames::left`]). One that is an object keeps all that it said, its caller too, until
     /// its function is called again (`co_zombieframe`, Objects/frameobject.c): then it stands where it returned.
     pub(super) fn left(&mut self, header: Header) -> Header {

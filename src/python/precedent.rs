@@ -18,6 +18,8 @@ use super::stacks::StackNumber;
 const MAX_CALLERS: usize = 16;
 /// The most functions that are remembered; when there are more, all are forgotten.
 const MAX_FUNCTIONS: usize = 4096;
+/// And of so many functions whose frames have the same size in the same place.
+const MAX_ALIKE: usize = 64;
 /// Of so many frames that lay where nobody looked, the places are kept.
 const MAX_STRAYS: usize = 32;
 /// So many of these are worth reading.
@@ -27,6 +29,8 @@ const USUAL_STRAYS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Precedents {
     rows: FxHashMap<Addr, Row>,
+    /// Of which functions frames of some size lay somewhere.
+    places: FxHashMap<(Addr, u64), Vec<Addr>>,
     /// Where innermost frames lay that nobody expected there, those that lie there often first.
     strays: Vec<Addr>,
 }
@@ -34,6 +38,7 @@ pub(super) struct Precedents {
 #[derive(Debug, Default)]
 struct Row {
     stack: StackNumber,
+    at: Addr,
     /// Python's frames below, innermost first: where each is, its code object and its caller.
     callers: Vec<(Addr, Addr, Addr)>,
 }
@@ -42,25 +47,38 @@ impl Precedents {
     /// Forgets all stacks.
     pub(super) fn clear(&mut self) {
         self.rows.clear();
+        self.places.clear();
     }
 
-    /// Keeps a stack that was there, and the chain that told it.
-    pub(super) fn keep(&mut self, chain: &[Link], stack: StackNumber) {
+    /// Keeps a stack that was there, and the chain that told it. `size` is that of a frame of its innermost function, where these lie
+    /// side by side.
+    pub(super) fn keep(&mut self, chain: &[Link], size: Option<u64>, stack: StackNumber) {
         let mut python = chain.iter().filter(|link| link.header.kind == Kind::Python);
         let Some(top) = python.next() else { return };
-        if self.rows.len() >= MAX_FUNCTIONS {
-            self.rows.clear();
+        if self.rows.len().max(self.places.len()) >= MAX_FUNCTIONS {
+            self.clear();
         }
         let row = self.rows.entry(top.header.code).or_default();
         let caller = python.clone().next().map(|link| link.at);
         // Most often it is there already.
-        if row.stack == stack && row.callers.first().map(|(at, ..)| *at) == caller {
+        if row.stack == stack && row.at == top.at && row.callers.first().map(|(at, ..)| *at) == caller {
             return;
         }
-        row.stack = stack;
+        (row.stack, row.at) = (stack, top.at);
         row.callers.clear();
+        if let Some(size) = size {
+            let codes = self.places.entry((top.at, size)).or_default();
+            if !codes.contains(&top.header.code) && codes.len() < MAX_ALIKE {
+                codes.push(top.header.code);
+            }
+        }
         let callers = python.take(MAX_CALLERS).map(|link| (link.at, link.header.code, link.header.back));
         row.callers.extend(callers);
+    }
+
+    /// The functions of which a frame of this size lay there.
+    pub(super) fn at(&self, at: Addr, size: u64) -> &[Addr] {
+        self.places.get(&(at, size)).map_or(&[], Vec::as_slice)
     }
 
     /// Where the frame was that called a function last.
@@ -130,7 +148,7 @@ mod tests {
             link(0x10000, 0x60, 0),
         ];
         let mut precedents = Precedents::default();
-        precedents.keep(&chain, StackNumber(5));
+        precedents.keep(&chain, None, StackNumber(5));
         let found = |standing: &[usize]| {
             let (mut tape, mut extents) = (Tape::default(), Extents::new(0));
             for (number, link) in chain.iter().enumerate().skip(1) {

@@ -171,14 +171,19 @@ impl Stacks {
                 if self.recursive.contains(&caller.code) {
                     return None;
                 }
-                let sites = self.sites.get(&(caller.code, frame.code))?;
-                let before = sites.partition_point(|site| *site <= caller.offset).checked_sub(1);
-                let offset = *before.map_or(sites.last(), |before| sites.get(before))?;
+                let offset = self.site(caller, frame.code)?;
                 stack = self.on(below, Frame { offset, ..caller });
             }
             stack = self.on(stack, frame);
         }
         Some(stack)
+    }
+
+    /// Where a function called another one last, by where it is now: at the last place before, else at the last one of all.
+    pub fn site(&self, caller: Frame, callee: CodeId) -> Option<i32> {
+        let sites = self.sites.get(&(caller.code, callee))?;
+        let before = sites.partition_point(|site| *site <= caller.offset).checked_sub(1);
+        before.map_or(sites.last(), |before| sites.get(before)).copied()
     }
 
     /// Takes in where the innermost frame of a stack was called from.

@@ -257,7 +257,9 @@ impl Watch {
         let verdict = match (verdict, verdict.told()) {
             (_, Some(stack)) => match stacks.believed(stack) {
                 Some(stack) => {
-                    self.precedents.keep(&self.chain, stack);
+                    let mut python = self.chain.iter().filter(|link| link.header.kind == Kind::Python);
+                    let size = python.next().and_then(|link| means.frame_size(link.header.code));
+                    self.precedents.keep(&self.chain, size, stack);
                     verdict
                 }
                 None if held || sure => verdict,
@@ -269,7 +271,8 @@ impl Watch {
             }
             _ => verdict,
         };
-        (Some(top), verdict)
+        let replaced = if held { None } else { self.replaced(top, plan, means, stacks) };
+        (Some(top), replaced.map_or(verdict, Watch::changed))
     }
 
     /// Whether both copies agree on all of the chain that was followed, if they agree on where it begins.

@@ -52,6 +52,42 @@ impl Watch {
         self.precedents.find(code, (&mut self.frames, copy, plan), frames)
     }
 
+    /// The last stack of the function that was the innermost, where another one's frame has come to lie where that one's was: how large it
+    /// was, the end of all frames says, which was read with the word that leads to it. Of several that are as large, it is the one that
+    /// their caller called last before.
+    pub(super) fn replaced(
+        &mut self,
+        top: Addr,
+        plan: &Plan,
+        means: &mut Means<'_>,
+        stacks: &Stacks,
+    ) -> Option<StackNumber> {
+        let size = self.stack_end.0.checked_sub(top.0)?;
+        let mut python = self.chain.iter().filter(|link| link.header.kind == Kind::Python);
+        let now = python.next().filter(|link| link.at == top)?;
+        let own = means.frame_size(now.header.code).filter(|own| *own != size)?;
+        // It calls the next one just now.
+        let next = size.checked_sub(own).and_then(|size| {
+            let place = self.frames.find(top.plus(own), means.frames.span)?;
+            let header = means.frames.header(Struct::over(self.asked.frames[0].get(plan, place)?));
+            means.frame_size(header.code).filter(|next| *next == size)
+        });
+        if next.is_some() {
+            return None;
+        }
+        let caller = python.next().and_then(|link| means.place(&link.header));
+        let copy = &self.asked.frames[0];
+        let found = self.precedents.at(top, size).iter().filter_map(|code| {
+            let stack = self.precedents.find(*code, (&mut self.frames, copy, plan), means.frames)?;
+            let site = caller.zip(means.codes.last_at(*code)).and_then(|(caller, code)| {
+                let site = stacks.site(caller, code)?;
+                Some((site <= caller.offset, site))
+            });
+            Some((site, stack))
+        });
+        found.max_by_key(|(site, _)| *site).map(|(_, stack)| stack)
+    }
+
     /// The stack of the frame of a generator that waits or has ended by now, where frames are objects: then it says no longer who resumed
     /// it. That is the innermost of those that are called after it that can have.
     pub(super) fn resumed(
