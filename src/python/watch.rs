@@ -224,6 +224,7 @@ impl Watch {
             end = self.follow(plan, top, means);
             held = false;
         }
+        let replaced = if held { None } else { self.replaced(top, plan, means, stacks) };
         let verdict = match end {
             Ok(torn) => {
                 if !held {
@@ -271,7 +272,6 @@ impl Watch {
             }
             _ => verdict,
         };
-        let replaced = if held { None } else { self.replaced(top, plan, means, stacks) };
         (Some(top), replaced.map_or(verdict, Watch::changed))
     }
 

@@ -52,7 +52,7 @@ impl Watch {
         self.precedents.find(code, (&mut self.frames, copy, plan), frames)
     }
 
-    /// The last stack of the function that was the innermost, where another one's frame has come to lie where that one's was: how large it
+    /// The last stack of the function that was the innermost, where something else has come to lie where its frame was: how large that
     /// was, the end of all frames says, which was read with the word that leads to it. Of several that are as large, it is the one that
     /// their caller called last before.
     pub(super) fn replaced(
@@ -64,16 +64,16 @@ impl Watch {
     ) -> Option<StackNumber> {
         let size = self.stack_end.0.checked_sub(top.0)?;
         let mut python = self.chain.iter().filter(|link| link.header.kind == Kind::Python);
-        let now = python.next().filter(|link| link.at == top)?;
-        let own = means.frame_size(now.header.code).filter(|own| *own != size)?;
-        // It calls the next one just now.
-        let next = size.checked_sub(own).and_then(|size| {
-            let place = self.frames.find(top.plus(own), means.frames.span)?;
-            let header = means.frames.header(Struct::over(self.asked.frames[0].get(plan, place)?));
-            means.frame_size(header.code).filter(|next| *next == size)
-        });
-        if next.is_some() {
-            return None;
+        let now = python.next().filter(|link| link.at == top);
+        if let Some(own) = now.and_then(|now| means.frame_size(now.header.code)) {
+            // What it calls just now lies behind it.
+            let next = self.frames.find(top.plus(own), means.frames.span);
+            let next = next.and_then(|place| self.asked.frames[0].get(plan, place));
+            let next = next.map(|copy| means.frames.header(Struct::over(copy)).code);
+            let next = next.and_then(|code| means.frame_size(code));
+            if own == size || next.is_some_and(|next| own + next == size) {
+                return None;
+            }
         }
         let caller = python.next().and_then(|link| means.place(&link.header));
         let copy = &self.asked.frames[0];
