@@ -224,7 +224,7 @@ impl Watch {
             end = self.follow(plan, top, means);
             held = false;
         }
-        let replaced = if held { None } else { self.replaced(top, plan, means, stacks) };
+        let replaced = if held { None } else { self.replaced(top, end.is_err(), plan, means, stacks) };
         let verdict = match end {
             Ok(torn) => {
                 if !held {

@@ -54,10 +54,11 @@ impl Watch {
 
     /// The last stack of the function that was the innermost, where something else has come to lie where its frame was: how large that
     /// was, the end of all frames says, which was read with the word that leads to it. Of several that are as large, it is the one that
-    /// their caller called last before.
+    /// their caller called last before; or the one that is there, where nothing of its callers is left in it: the chain is `broken`.
     pub(super) fn replaced(
         &mut self,
         top: Addr,
+        broken: bool,
         plan: &Plan,
         means: &mut Means<'_>,
         stacks: &Stacks,
@@ -71,7 +72,7 @@ impl Watch {
             let next = next.and_then(|place| self.asked.frames[0].get(plan, place));
             let next = next.map(|copy| means.frames.header(Struct::over(copy)).code);
             let next = next.and_then(|code| means.frame_size(code));
-            if own == size || next.is_some_and(|next| own + next == size) {
+            if own == size && !broken || next.is_some_and(|next| own + next == size) {
                 return None;
             }
         }
@@ -83,9 +84,9 @@ impl Watch {
                 let site = stacks.site(caller, code)?;
                 Some((site <= caller.offset, site))
             });
-            Some((site, stack))
+            Some(((now.is_some_and(|now| now.header.code == *code), site), stack))
         });
-        found.max_by_key(|(site, _)| *site).map(|(_, stack)| stack)
+        found.max_by_key(|(rank, _)| *rank).map(|(_, stack)| stack)
     }
 
     /// The stack of the frame of a generator that waits or has ended by now, where frames are objects: then it says no longer who resumed
