@@ -300,11 +300,6 @@ impl Stacks {
         self.calls.get(&call).is_some_and(|tally| tally.stands.is_some())
     }
 
-    /// Whether it is known of some place in a function that it calls another one there.
-    pub fn has_site(&self, caller: CodeId, callee: CodeId) -> bool {
-        self.sites.contains_key(&(caller, callee))
-    }
-
     /// Says whether a call stands in the source.
     pub fn stands_in_source(&mut self, call: Call, stands: bool) {
         self.calls.entry(call).or_default().stands = Some(stands);

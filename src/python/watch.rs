@@ -241,12 +241,13 @@ impl Watch {
             }
             Err(missed) => {
                 self.unmoved.forget();
-                let precedent = self.precedent(top, plan, means);
+                let told = self.precedent(top, plan, means);
+                let told = told.or_else(|| self.resumed((top, still), plan, epochs, means, stacks));
                 self.seek(missed, plan, means);
                 if missed == top {
                     self.precedents.stray(top);
                 }
-                precedent.map_or(Verdict::Missed, Watch::changed)
+                told.map_or(Verdict::Missed, Watch::changed)
             }
         };
         if let Some((_, frame)) = verdict.told().filter(|_| !held).and_then(|stack| stacks.split(stack))
@@ -267,7 +268,7 @@ impl Watch {
                 None => self.precedent(top, plan, means).map_or(verdict, Watch::changed),
             },
             (Verdict::Changed { .. }, None) => {
-                let told = self.resumed(top, plan, epochs, means, stacks);
+                let told = self.resumed((top, still), plan, epochs, means, stacks);
                 told.or_else(|| self.precedent(top, plan, means)).map_or(verdict, Watch::changed)
             }
             _ => verdict,

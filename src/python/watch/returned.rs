@@ -3,12 +3,11 @@
 use crate::layout::Struct;
 use crate::layout::field::Room;
 use crate::memory::Addr;
-use crate::python::extents::Extents;
 use crate::python::code::Epoch;
-use crate::python::frame::{Header, Kind};
+use crate::python::frame::{Frame, Header, Kind};
 use crate::python::means::Means;
 use crate::python::plan::Plan;
-use crate::python::stacks::{StackNumber, Stacks};
+use crate::python::stacks::{Call, StackNumber, Stacks};
 
 use super::{Verdict, Watch};
 
@@ -26,21 +25,12 @@ impl Watch {
     /// The stack that the function of the frame at `top` had last, if its callers still stand as they stood, and so does it if it has
     /// not returned.
     pub(super) fn precedent(&mut self, top: Addr, plan: &Plan, means: &Means<'_>) -> Option<StackNumber> {
-        let (frames, copy, span) = (&*means.frames, &self.asked.frames[0], means.frames.span);
-        let read = |extents: &mut Extents, at: Addr| {
-            let mut room = Room::default();
-            let copy = match extents.find(at, span).and_then(|place| copy.get(plan, place)) {
-                Some(bytes) => Struct::over(bytes),
-                None => Struct::read(means.memory, at, span, &mut room).ok()?,
-            };
-            Some((frames.header(copy), frames.is_called(copy)))
-        };
-        let (header, is_called) = read(&mut self.frames, top)?;
-        let code = frames.left(means.memory, header, means.codes).code;
+        let (header, is_called) = self.said(top, plan, means)?;
+        let code = means.frames.left(means.memory, header, means.codes).code;
         if is_called && !header.back.is_null() {
             let mut caller = header.back;
             for _ in 0..MAX_OWN {
-                match read(&mut self.frames, caller)?.0 {
+                match self.said(caller, plan, means)?.0 {
                     Header { kind: Kind::Own, back, .. } => caller = back,
                     _ => break,
                 }
@@ -49,7 +39,7 @@ impl Watch {
                 return None;
             }
         }
-        self.precedents.find(code, (&mut self.frames, copy, plan), frames)
+        self.precedents.find(code, (&mut self.frames, &self.asked.frames[0], plan), means.frames)
     }
 
     /// The last stack of the function that was the innermost, where something else has come to lie where its frame was: how large that
@@ -89,36 +79,50 @@ impl Watch {
         found.max_by_key(|(rank, _)| *rank).map(|(_, stack)| stack)
     }
 
-    /// The stack of the frame of a generator that waits or has ended by now, where frames are objects: then it says no longer who resumed
-    /// it. That is the innermost of those that are called after it that can have.
+    /// The stack of the frame of a generator that waits or has ended by now, or lies where nobody looked: who resumed it is the innermost
+    /// of those that are called after it that can have. `still` is the innermost frame then.
     pub(super) fn resumed(
         &mut self,
-        top: Addr,
+        (top, still): (Addr, Option<Addr>),
         plan: &Plan,
         epochs: Option<[Epoch; 2]>,
         means: &mut Means<'_>,
         stacks: &mut Stacks,
     ) -> Option<StackNumber> {
-        let place = self.frames.find(top, means.frames.span).filter(|_| means.frames.are_apart())?;
-        let header = means.frames.header(Struct::over(self.asked.frames[0].get(plan, place)?));
-        let frame = Some(header).filter(|header| header.back.is_null()).and_then(|header| means.place(&header))?;
-        let next = plan.word(self.asked.last).filter(|next| *next != top)?;
-        if !means.codes.rests(header.code) || self.follow(plan, next, means).ok()?.is_some() {
+        let header = self.said(top, plan, means)?.0;
+        let frame = means.place(&header).filter(|_| means.codes.rests(header.code))?;
+        let next = header.back.non_null().or(still).filter(|next| *next != top)?;
+        if self.follow(plan, next, means).ok()?.is_some() {
             return None;
         }
         let end = self.chain.last().map(|link| (link.header.kind, link.header.code))?;
         let mut below = self.name(plan, true, epochs, means, stacks)?.seen;
         for _ in 0..if self.ends.knows(end) { MAX_CALLERS } else { 0 } {
             let (callers, caller) = stacks.split(below)?;
-            let call = (caller, frame.code);
-            if let Some(mentions) = means.mentions.as_mut().filter(|_| !stacks.is_asked(call)) {
-                mentions.tell_call(call, means.memory, means.codes, stacks);
-            }
-            if stacks.has_site(caller.code, frame.code) {
+            let mut ask = |call: Call, stacks: &mut Stacks| {
+                if let Some(mentions) = means.mentions.as_mut().filter(|_| !stacks.is_asked(call)) {
+                    mentions.tell_call(call, means.memory, means.codes, stacks);
+                }
+            };
+            ask((caller, frame.code), stacks);
+            if let Some(offset) = stacks.site(caller, frame.code) {
+                let caller = Frame { offset, ..caller };
+                ask((caller, frame.code), stacks);
+                let below = stacks.on(callers, caller);
                 return Some(stacks.on(below, frame));
             }
             below = callers;
         }
         None
+    }
+
+    /// What the frame at `at` says, as the first copy has it, or as it is now where there is none; and whether it is called.
+    fn said(&mut self, at: Addr, plan: &Plan, means: &Means<'_>) -> Option<(Header, bool)> {
+        let (frames, span, mut room) = (&*means.frames, means.frames.span, Room::default());
+        let copy = match self.frames.find(at, span).and_then(|place| self.asked.frames[0].get(plan, place)) {
+            Some(bytes) => Struct::over(bytes),
+            None => Struct::read(means.memory, at, span, &mut room).ok()?,
+        };
+        Some((frames.header(copy), frames.is_called(copy)))
     }
 }
