@@ -18,7 +18,7 @@ use super::stacks::StackNumber;
 const MAX_CALLERS: usize = 16;
 /// The most functions that are remembered; when there are more, all are forgotten.
 const MAX_FUNCTIONS: usize = 4096;
-/// And of so many functions whose frames have the same size in the same place.
+/// And of so many functions that a thread's state tells apart by nothing.
 const MAX_ALIKE: usize = 64;
 /// Of so many frames that lay where nobody looked, the places are kept.
 const MAX_STRAYS: usize = 32;
@@ -29,16 +29,20 @@ const USUAL_STRAYS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Precedents {
     rows: FxHashMap<Addr, Row>,
-    /// Of which functions frames of some size lay somewhere.
-    places: FxHashMap<(Addr, u64), Vec<Addr>>,
+    /// Which functions ran when a thread's state said that.
+    marks: FxHashMap<Mark, Vec<Addr>>,
     /// Where innermost frames lay that nobody expected there, those that lie there often first.
     strays: Vec<Addr>,
 }
 
+/// What a thread's state says at one moment of the function that runs: the word that leads to its frame, and where the frames end that lie
+/// side by side, which is how large the last one is.
+pub(super) type Mark = (Addr, Addr);
+
 #[derive(Debug, Default)]
 struct Row {
     stack: StackNumber,
-    at: Addr,
+    mark: Option<Mark>,
     /// Python's frames below, innermost first: where each is, its code object and its caller.
     callers: Vec<(Addr, Addr, Addr)>,
 }
@@ -47,38 +51,39 @@ impl Precedents {
     /// Forgets all stacks.
     pub(super) fn clear(&mut self) {
         self.rows.clear();
-        self.places.clear();
+        self.marks.clear();
     }
 
-    /// Keeps a stack that was there, and the chain that told it. `size` is that of a frame of its innermost function, where these lie
-    /// side by side.
-    pub(super) fn keep(&mut self, chain: &[Link], size: Option<u64>, stack: StackNumber) {
+    /// Keeps a stack that was there, the chain that told it, and what the thread's state said then, where that fits.
+    pub(super) fn keep(&mut self, chain: &[Link], mark: Option<Mark>, stack: StackNumber) {
         let mut python = chain.iter().filter(|link| link.header.kind == Kind::Python);
         let Some(top) = python.next() else { return };
-        if self.rows.len().max(self.places.len()) >= MAX_FUNCTIONS {
+        if self.rows.len().max(self.marks.len()) >= MAX_FUNCTIONS {
             self.clear();
         }
         let row = self.rows.entry(top.header.code).or_default();
         let caller = python.clone().next().map(|link| link.at);
         // Most often it is there already.
-        if row.stack == stack && row.at == top.at && row.callers.first().map(|(at, ..)| *at) == caller {
-            return;
-        }
-        (row.stack, row.at) = (stack, top.at);
-        row.callers.clear();
-        if let Some(size) = size {
-            let codes = self.places.entry((top.at, size)).or_default();
+        let is_same = row.stack == stack && row.callers.first().map(|(at, ..)| *at) == caller;
+        if let Some(mark) = mark.filter(|mark| !is_same || row.mark != Some(*mark)) {
+            row.mark = Some(mark);
+            let codes = self.marks.entry(mark).or_default();
             if !codes.contains(&top.header.code) && codes.len() < MAX_ALIKE {
                 codes.push(top.header.code);
             }
         }
+        if is_same {
+            return;
+        }
+        row.stack = stack;
+        row.callers.clear();
         let callers = python.take(MAX_CALLERS).map(|link| (link.at, link.header.code, link.header.back));
         row.callers.extend(callers);
     }
 
-    /// The functions of which a frame of this size lay there.
-    pub(super) fn at(&self, at: Addr, size: u64) -> &[Addr] {
-        self.places.get(&(at, size)).map_or(&[], Vec::as_slice)
+    /// The functions that ran when a thread's state said the same.
+    pub(super) fn marked(&self, mark: Mark) -> &[Addr] {
+        self.marks.get(&mark).map_or(&[], Vec::as_slice)
     }
 
     /// Where the frame was that called a function last.

@@ -259,9 +259,9 @@ impl Watch {
         let verdict = match (verdict, verdict.told()) {
             (_, Some(stack)) => match stacks.believed(stack) {
                 Some(stack) => {
-                    let mut python = self.chain.iter().filter(|link| link.header.kind == Kind::Python);
-                    let size = python.next().and_then(|link| means.frame_size(link.header.code));
-                    self.precedents.keep(&self.chain, size, stack);
+                    let mark = (self.newest, self.stack_end);
+                    let mark = self.end(means).filter(|end| *end == self.stack_end).map(|_| mark);
+                    self.precedents.keep(&self.chain, mark, stack);
                     verdict
                 }
                 None if held || sure => verdict,

@@ -42,9 +42,9 @@ impl Watch {
         self.precedents.find(code, (&mut self.frames, &self.asked.frames[0], plan), means.frames)
     }
 
-    /// The last stack of the function that was the innermost, where something else has come to lie where its frame was: how large that
-    /// was, the end of all frames says, which was read with the word that leads to it. Of several that are as large, it is the one that
-    /// their caller called last before; or the one that is there, where nothing of its callers is left in it: the chain is `broken`.
+    /// The last stack of the function that was the innermost, where something else has come to lie where its frame was: the thread's state
+    /// says where the frames ended then. Of several that fit, it is the one that their caller called last before; or the one that is there,
+    /// where nothing of its callers is left in it: the chain is `broken`.
     pub(super) fn replaced(
         &mut self,
         top: Addr,
@@ -53,30 +53,46 @@ impl Watch {
         means: &mut Means<'_>,
         stacks: &Stacks,
     ) -> Option<StackNumber> {
-        let size = self.stack_end.0.checked_sub(top.0)?;
-        let mut python = self.chain.iter().filter(|link| link.header.kind == Kind::Python);
-        let now = python.next().filter(|link| link.at == top);
-        if let Some(own) = now.and_then(|now| means.frame_size(now.header.code)) {
-            // What it calls just now lies behind it.
-            let next = self.frames.find(top.plus(own), means.frames.span);
-            let next = next.and_then(|place| self.asked.frames[0].get(plan, place));
-            let next = next.map(|copy| means.frames.header(Struct::over(copy)).code);
-            let next = next.and_then(|code| means.frame_size(code));
-            if own == size && !broken || next.is_some_and(|next| own + next == size) {
-                return None;
-            }
+        let now = self.chain.first().filter(|link| link.at == top).map(|link| link.header.code);
+        if !broken
+            && let Some(end) = now.and_then(|_| self.end(means))
+            && (end == self.stack_end || self.calls_just_now(end, plan, means))
+        {
+            return None;
         }
-        let caller = python.next().and_then(|link| means.place(&link.header));
-        let copy = &self.asked.frames[0];
-        let found = self.precedents.at(top, size).iter().filter_map(|code| {
-            let stack = self.precedents.find(*code, (&mut self.frames, copy, plan), means.frames)?;
-            let site = caller.zip(means.codes.last_at(*code)).and_then(|(caller, code)| {
-                let site = stacks.site(caller, code)?;
-                Some((site <= caller.offset, site))
+        let mut best = None;
+        for code in self.precedents.marked((self.newest, self.stack_end)) {
+            let read = (&mut self.frames, &self.asked.frames[0], plan);
+            let Some(stack) = self.precedents.find(*code, read, means.frames) else { continue };
+            let caller = stacks.split(stack).and_then(|(callers, frame)| Some((stacks.split(callers)?.1, frame.code)));
+            let site = caller.and_then(|(caller, callee)| {
+                // Where it is by now.
+                let link = self.chain.iter().find(|link| means.codes.last_at(link.header.code) == Some(caller.code))?;
+                let offset = means.frames.offset(means.memory, &link.header).ok()?;
+                let site = stacks.site(Frame { offset, ..caller }, callee)?;
+                Some((site <= offset, site))
             });
-            Some(((now.is_some_and(|now| now.header.code == *code), site), stack))
-        });
-        found.max_by_key(|(rank, _)| *rank).map(|(_, stack)| stack)
+            best = best.max(Some(((now == Some(*code), site), stack.0)));
+        }
+        best.map(|(_, stack)| StackNumber(stack))
+    }
+
+    /// Where the frames end that lie side by side, by the chain that was followed.
+    pub(super) fn end(&self, means: &Means<'_>) -> Option<Addr> {
+        let mut python = self.chain.iter().filter(|link| link.header.kind == Kind::Python);
+        let last = python.find(|link| !means.codes.rests(link.header.code))?;
+        Some(last.at.plus(means.frame_size(last.header.code)?))
+    }
+
+    /// Whether the frames end where they do because the innermost one, which ends at `end`, calls another one just now: that is there
+    /// before it is the innermost, and the end is read right behind the word that says which one is.
+    fn calls_just_now(&mut self, end: Addr, plan: &Plan, means: &Means<'_>) -> bool {
+        let next = self.frames.find(end, means.frames.span);
+        let next = next.and_then(|place| self.asked.frames[0].get(plan, place));
+        let next = next.map(|copy| means.frames.header(Struct::over(copy)).code);
+        let size = next.and_then(|code| means.frame_size(code));
+        means.frames.top.within(self.newest).is_none()
+            && size.is_some_and(|size| end.plus(size) == self.stack_end)
     }
 
     /// The stack of the frame of a generator that waits or has ended by now, or lies where nobody looked: who resumed it is the innermost
