@@ -34,6 +34,8 @@ pub struct Header {
     pub instruction: u64,
     /// Which copy of the instructions it runs.
     pub copy: u32,
+    /// It was called from C, and says so (3.11).
+    pub from_c: bool,
 }
 
 /// Whose frame it is.
@@ -90,6 +92,8 @@ fields! {
         /// Which copy of the instructions it runs, on free-threaded builds (3.14 and later).
         tlbc_index: Option<Field<u32>>,
         localsplus: usize,
+        /// Whether it was called from C, where no frame of the interpreter's own says so (3.11).
+        is_entry: Option<Field<u8>>,
     }
 }
 
@@ -328,6 +332,7 @@ impl FrameObjects {
             back: copy.get(self.frame.back),
             instruction: i64::from(copy.get(self.frame.lasti)).cast_unsigned(),
             copy: 0,
+            from_c: false,
         }
     }
 }
@@ -350,7 +355,7 @@ impl Interpreter {
         let code = Addr(copy.get(self.frame.code).0 & !self.tag_mask);
         if self.skip_owners.holds(copy.get(self.frame.owner)) || self.shim == Some(code) {
             // What else stands in it says nothing.
-            return Header { kind: Kind::Own, code: Addr::NULL, back, instruction: 0, copy: 0 };
+            return Header { kind: Kind::Own, code: Addr::NULL, back, instruction: 0, copy: 0, from_c: false };
         }
         Header {
             kind: Kind::Python,
@@ -358,6 +363,7 @@ impl Interpreter {
             back,
             instruction: copy.get(self.frame.instr).0,
             copy: copy.maybe(self.frame.tlbc_index).unwrap_or(0),
+            from_c: copy.maybe(self.frame.is_entry).is_some_and(|entry| entry != 0),
         }
     }
 

@@ -29,6 +29,8 @@ const USUAL_STRAYS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Precedents {
     rows: FxHashMap<Addr, Row>,
+    /// Where the frame of the last one was, and that one.
+    last: Option<(Addr, StackNumber)>,
     /// Which functions ran when a thread's state said that.
     marks: FxHashMap<Mark, Vec<Addr>>,
     /// Where innermost frames lay that nobody expected there, those that lie there often first.
@@ -39,6 +41,7 @@ pub(super) struct Precedents {
 /// side by side, which is how large the last one is.
 pub(super) type Mark = (Addr, Addr);
 
+/// What is remembered of a function.
 #[derive(Debug, Default)]
 struct Row {
     stack: StackNumber,
@@ -47,38 +50,65 @@ struct Row {
     callers: Vec<(Addr, Addr, Addr)>,
 }
 
+impl Row {
+    /// Takes in the last stack, and the chain that told it.
+    fn take(&mut self, chain: &[Link], stack: StackNumber) {
+        let callers = chain.iter().filter(|link| link.header.kind == Kind::Python).skip(1);
+        let caller = callers.clone().next().map(|link| link.at);
+        // Most often it is there already.
+        if self.stack == stack && self.callers.first().map(|(at, ..)| *at) == caller {
+            return;
+        }
+        self.stack = stack;
+        self.callers.clear();
+        let callers = callers.take(MAX_CALLERS).map(|link| (link.at, link.header.code, link.header.back));
+        self.callers.extend(callers);
+    }
+}
+
 impl Precedents {
     /// Forgets all stacks.
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.marks.clear();
+        self.last = None;
     }
 
-    /// Keeps a stack that was there, the chain that told it, and what the thread's state said then, where that fits.
+    /// Whether this was the last one that was kept.
+    pub(super) fn has_last(&self, chain: &[Link], stack: StackNumber) -> bool {
+        self.last == chain.first().map(|link| (link.at, stack))
+    }
+
+    /// Keeps a stack that was there, the chain that told it, and what the thread's state says while it runs, where that is known.
     pub(super) fn keep(&mut self, chain: &[Link], mark: Option<Mark>, stack: StackNumber) {
-        let mut python = chain.iter().filter(|link| link.header.kind == Kind::Python);
-        let Some(top) = python.next() else { return };
+        self.last = chain.first().map(|link| (link.at, stack));
+        if let Some(row) = self.row(chain, mark) {
+            row.take(chain, stack);
+        }
+    }
+
+    /// The same of a part of one, where nothing is known of its innermost function.
+    pub(super) fn keep_part(&mut self, chain: &[Link], mark: Option<Mark>, stack: StackNumber) {
+        if let Some(row) = self.row(chain, mark).filter(|row| row.stack == StackNumber::default()) {
+            row.take(chain, stack);
+        }
+    }
+
+    /// What is remembered of the innermost function of a chain.
+    fn row(&mut self, chain: &[Link], mark: Option<Mark>) -> Option<&mut Row> {
+        let code = chain.iter().find(|link| link.header.kind == Kind::Python)?.header.code;
         if self.rows.len().max(self.marks.len()) >= MAX_FUNCTIONS {
             self.clear();
         }
-        let row = self.rows.entry(top.header.code).or_default();
-        let caller = python.clone().next().map(|link| link.at);
-        // Most often it is there already.
-        let is_same = row.stack == stack && row.callers.first().map(|(at, ..)| *at) == caller;
-        if let Some(mark) = mark.filter(|mark| !is_same || row.mark != Some(*mark)) {
+        let row = self.rows.entry(code).or_default();
+        if let Some(mark) = mark.filter(|mark| row.mark != Some(*mark)) {
             row.mark = Some(mark);
             let codes = self.marks.entry(mark).or_default();
-            if !codes.contains(&top.header.code) && codes.len() < MAX_ALIKE {
-                codes.push(top.header.code);
+            if !codes.contains(&code) && codes.len() < MAX_ALIKE {
+                codes.push(code);
             }
         }
-        if is_same {
-            return;
-        }
-        row.stack = stack;
-        row.callers.clear();
-        let callers = python.take(MAX_CALLERS).map(|link| (link.at, link.header.code, link.header.back));
-        row.callers.extend(callers);
+        Some(row)
     }
 
     /// The functions that ran when a thread's state said the same.
@@ -143,7 +173,7 @@ mod tests {
         let place = Place { stretch: 0, from: 0, to: 0 };
         let link = |at: u64, code: u64, back: u64| {
             let header =
-                Header { kind: Kind::Python, code: Addr(code), back: Addr(back), instruction: 0, copy: 0 };
+                Header { kind: Kind::Python, code: Addr(code), back: Addr(back), instruction: 0, copy: 0, from_c: false };
             Link::new(Addr(at), header, place, true)
         };
         let chain = [

@@ -166,7 +166,14 @@ mod tests {
         };
         let mut extents = Extents::new(0);
         [0x10000, 0x30000].into_iter().for_each(|at| extents.cover(Addr(at), 8));
-        let header = Header { kind: Kind::Python, code: Addr(1), back: Addr::NULL, instruction: 0, copy: 0 };
+        let header = Header {
+            kind: Kind::Python,
+            code: Addr(1),
+            back: Addr::NULL,
+            instruction: 0,
+            copy: 0,
+            from_c: false,
+        };
         let place = extents.find(Addr(0x30000), 8).unwrap();
         let chain = [Link::new(Addr(0x30000), header, place, true)];
         let (mut unmoved, both) = (Unmoved::default(), [(0x10000, b"abcdefgh"), (0x30000, b"ijklmnop")]);
@@ -182,7 +189,14 @@ mod tests {
         let (end, frame) = (Addr(0x30000), Addr(0x10000));
         let mut extents = Extents::new(0);
         [end, frame].into_iter().for_each(|at| extents.cover(at, 8));
-        let header = |at: Addr, kind| Header { kind, code: at, back: Addr::NULL, instruction: 0, copy: 0 };
+        let header = |at: Addr, kind| Header {
+            kind,
+            code: at,
+            back: Addr::NULL,
+            instruction: 0,
+            copy: 0,
+            from_c: false,
+        };
         let chain = [(frame, Kind::Python), (end, Kind::Own)]
             .map(|(at, kind)| Link::new(at, header(at, kind), extents.find(at, 8).unwrap(), true));
         let mut unmoved = Unmoved::default();

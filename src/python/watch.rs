@@ -57,6 +57,8 @@ pub struct Watch {
     /// The newest `_PyCFrame`s that were met lately, the most usual one first, where there are any: each call from C makes one, and each
     /// for itself leads to the innermost frame while it is the newest.
     cframes: Vec<Addr>,
+    /// Counts the looks.
+    turn: u32,
     /// What the word of its state said that leads to the innermost frame.
     newest: Addr,
     frames: Extents,
@@ -126,6 +128,7 @@ impl Watch {
             in_exception: None,
             interpreter,
             cframes: Vec::new(),
+            turn: 0,
             newest: Addr::NULL,
             frames: Extents::new(frames.slack()),
             stack_end: Addr::NULL,
@@ -259,9 +262,7 @@ impl Watch {
         let verdict = match (verdict, verdict.told()) {
             (_, Some(stack)) => match stacks.believed(stack) {
                 Some(stack) => {
-                    let mark = (self.newest, self.stack_end);
-                    let mark = self.end(means).filter(|end| *end == self.stack_end).map(|_| mark);
-                    self.precedents.keep(&self.chain, mark, stack);
+                    self.remember(stack, means, stacks);
                     verdict
                 }
                 None if held || sure => verdict,

@@ -9,6 +9,9 @@ use crate::python::thread::Threads;
 
 use super::Watch;
 
+/// At one look in so many another `_PyCFrame` than the most usual one is read first.
+const RARELY: u32 = 8;
+
 /// What was planned of a thread.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
@@ -36,7 +39,7 @@ impl Watch {
         exceptions: &Exceptions,
         cold: bool,
     ) {
-        let Watch { state, frames: extents, witnesses, hearing, asked, cframes, unmoved, stack_end, .. } =
+        let Watch { state, frames: extents, witnesses, hearing, asked, cframes, turn, unmoved, stack_end, .. } =
             self;
         let top = frames.top.newest();
         let ends = [Some(top), frames.stack_end].into_iter().flatten();
@@ -56,6 +59,11 @@ impl Watch {
             let words = cframes.iter().filter_map(|cframe| frames.top.within(*cframe));
             slots.extend(words.map(|at| plan.add(at, Addr::SIZE)));
         };
+        // Others are read too late most often, and have to be known too.
+        *turn = turn.wrapping_add(1);
+        if cframes.len() > 1 && turn.is_multiple_of(RARELY) {
+            cframes.rotate_left(1);
+        }
         let (usual, others) = cframes.split_at(cframes.len().min(1));
         let first = stack_end.non_null().map(|end| end.minus(1));
         if cold {

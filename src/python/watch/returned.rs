@@ -1,10 +1,13 @@
 //! What is told of a thread whose innermost frame returned before it was read.
 
+use std::cmp::Reverse;
+
 use crate::layout::Struct;
 use crate::layout::field::Room;
 use crate::memory::Addr;
 use crate::python::code::Epoch;
 use crate::python::frame::{Frame, Header, Kind};
+use crate::python::link::Link;
 use crate::python::means::Means;
 use crate::python::plan::Plan;
 use crate::python::stacks::{Call, StackNumber, Stacks};
@@ -13,6 +16,8 @@ use super::{Verdict, Watch};
 
 /// The most frames of the interpreter's own between two of Python's.
 const MAX_OWN: usize = 4;
+/// Of so many of the innermost frames is remembered what the thread's state says while they run.
+const MAX_REMEMBERED: usize = 12;
 /// So many frames are asked whether they resumed a generator that waits again.
 const MAX_CALLERS: usize = 8;
 
@@ -55,7 +60,7 @@ impl Watch {
     ) -> Option<StackNumber> {
         let now = self.chain.first().filter(|link| link.at == top).map(|link| link.header.code);
         if !broken
-            && let Some(end) = now.and_then(|_| self.end(means))
+            && let Some(end) = now.and_then(|_| end(&self.chain, means))
             && (end == self.stack_end || self.calls_just_now(end, plan, means))
         {
             return None;
@@ -64,24 +69,48 @@ impl Watch {
         for code in self.precedents.marked((self.newest, self.stack_end)) {
             let read = (&mut self.frames, &self.asked.frames[0], plan);
             let Some(stack) = self.precedents.find(*code, read, means.frames) else { continue };
-            let caller = stacks.split(stack).and_then(|(callers, frame)| Some((stacks.split(callers)?.1, frame.code)));
-            let site = caller.and_then(|(caller, callee)| {
-                // Where it is by now.
-                let link = self.chain.iter().find(|link| means.codes.last_at(link.header.code) == Some(caller.code))?;
-                let offset = means.frames.offset(means.memory, &link.header).ok()?;
-                let site = stacks.site(Frame { offset, ..caller }, callee)?;
-                Some((site <= offset, site))
-            });
-            best = best.max(Some(((now == Some(*code), site), stack.0)));
+            // Who called another one since is on the stack still.
+            let depth = self.chain.iter().position(|link| link.header.code == *code);
+            let rank = (now == Some(*code), depth.map(Reverse), self.called_last(stack, means, stacks));
+            best = best.max(Some((rank, stack.0)));
         }
         best.map(|(_, stack)| StackNumber(stack))
     }
 
-    /// Where the frames end that lie side by side, by the chain that was followed.
-    pub(super) fn end(&self, means: &Means<'_>) -> Option<Addr> {
-        let mut python = self.chain.iter().filter(|link| link.header.kind == Kind::Python);
-        let last = python.find(|link| !means.codes.rests(link.header.code))?;
-        Some(last.at.plus(means.frame_size(last.header.code)?))
+    /// Where the innermost function of a stack was called last, and whether that is before where its caller is by now.
+    fn called_last(&self, stack: StackNumber, means: &Means<'_>, stacks: &Stacks) -> Option<(bool, i32)> {
+        let (callers, frame) = stacks.split(stack)?;
+        let caller = stacks.split(callers)?.1;
+        let is_it = |link: &&Link| means.codes.last_at(link.header.code) == Some(caller.code);
+        let link = self.chain.iter().find(is_it)?;
+        let offset = means.frames.offset(means.memory, &link.header).ok()?;
+        let site = stacks.site(Frame { offset, ..caller }, frame.code)?;
+        Some((site <= offset, site))
+    }
+
+    /// Remembers a stack that is believed, and with it what the thread's state says while each of its innermost functions runs.
+    pub(super) fn remember(&mut self, stack: StackNumber, means: &Means<'_>, stacks: &Stacks) {
+        if self.precedents.has_last(&self.chain, stack) {
+            return;
+        }
+        let is_within = means.frames.top.within(self.newest).is_some();
+        let mut newest = Some(self.newest);
+        let mut part = stack;
+        for (place, link) in self.chain.iter().enumerate().take(MAX_REMEMBERED) {
+            if link.header.kind != Kind::Python {
+                newest = None;
+                continue;
+            }
+            let chain = &self.chain[place..];
+            let mark = if is_within { newest } else { Some(link.at) }.zip(end(chain, means));
+            match part == stack {
+                true => self.precedents.keep(chain, mark, part),
+                false => self.precedents.keep_part(chain, mark, part),
+            }
+            let Some((callers, _)) = stacks.split(part) else { break };
+            part = callers;
+            newest = newest.filter(|_| !link.header.from_c);
+        }
     }
 
     /// Whether the frames end where they do because the innermost one, which ends at `end`, calls another one just now: that is there
@@ -141,4 +170,11 @@ impl Watch {
         };
         Some((frames.header(copy), frames.is_called(copy)))
     }
+}
+
+/// Where the frames end that lie side by side while the innermost one of a chain runs.
+fn end(chain: &[Link], means: &Means<'_>) -> Option<Addr> {
+    let mut python = chain.iter().filter(|link| link.header.kind == Kind::Python);
+    let last = python.find(|link| !means.codes.rests(link.header.code))?;
+    Some(last.at.plus(means.frame_size(last.header.code)?))
 }
