@@ -9,7 +9,7 @@ use crate::python::thread::Threads;
 
 use super::Watch;
 
-/// At one look in so many another `_PyCFrame` than the most usual one is read first.
+/// At one look in so many the `_PyCFrame`s are read first.
 const RARELY: u32 = 8;
 
 /// What was planned of a thread.
@@ -59,12 +59,11 @@ impl Watch {
             let words = cframes.iter().filter_map(|cframe| frames.top.within(*cframe));
             slots.extend(words.map(|at| plan.add(at, Addr::SIZE)));
         };
-        // Others are read too late most often, and have to be known too.
+        // What stands in one that is not the newest for long is read too late most often, and has to be known too.
         *turn = turn.wrapping_add(1);
-        if cframes.len() > 1 && turn.is_multiple_of(RARELY) {
-            cframes.rotate_left(1);
-        }
-        let (usual, others) = cframes.split_at(cframes.len().min(1));
+        let before = if turn.is_multiple_of(RARELY) { cframes.len() } else { 0 };
+        let (before, behind) = cframes.split_at(before);
+        let (usual, others) = behind.split_at(behind.len().min(1));
         let first = stack_end.non_null().map(|end| end.minus(1));
         if cold {
             let words = cframes.iter().filter_map(|cframe| frames.top.within(*cframe));
@@ -73,6 +72,7 @@ impl Watch {
             });
         }
         asked.within.clear();
+        within(plan, before, &mut asked.within);
         asked.state = plan.add(state.at, span);
         within(plan, usual, &mut asked.within);
         let rest = unmoved.rest(extents);

@@ -6,6 +6,7 @@ use crate::layout::Struct;
 use crate::layout::field::Room;
 use crate::memory::Addr;
 use crate::python::code::Epoch;
+use crate::python::extents::Place;
 use crate::python::frame::{Frame, Header, Kind};
 use crate::python::link::Link;
 use crate::python::means::Means;
@@ -60,7 +61,7 @@ impl Watch {
     ) -> Option<StackNumber> {
         let now = self.chain.first().filter(|link| link.at == top).map(|link| link.header.code);
         if !broken
-            && let Some(end) = now.and_then(|_| end(&self.chain, means))
+            && let Some(end) = now.and_then(|_| side_by_side(&self.chain, means))
             && (end == self.stack_end || self.calls_just_now(end, plan, means))
         {
             return None;
@@ -102,7 +103,7 @@ impl Watch {
                 continue;
             }
             let chain = &self.chain[place..];
-            let mark = if is_within { newest } else { Some(link.at) }.zip(end(chain, means));
+            let mark = if is_within { newest } else { Some(link.at) }.zip(side_by_side(chain, means));
             match part == stack {
                 true => self.precedents.keep(chain, mark, part),
                 false => self.precedents.keep_part(chain, mark, part),
@@ -136,10 +137,8 @@ impl Watch {
     ) -> Option<StackNumber> {
         let header = self.said(top, plan, means)?.0;
         let frame = means.place(&header).filter(|_| means.codes.rests(header.code))?;
-        let next = header.back.non_null().or(still).filter(|next| *next != top)?;
-        if self.follow(plan, next, means).ok()?.is_some() {
-            return None;
-        }
+        let mut reaches = |next: &Addr| *next != top && self.follow(plan, *next, means) == Ok(None);
+        header.back.non_null().into_iter().chain(still).find(|next| reaches(next))?;
         let end = self.chain.last().map(|link| (link.header.kind, link.header.code))?;
         let mut below = self.name(plan, true, epochs, means, stacks)?.seen;
         for _ in 0..if self.ends.knows(end) { MAX_CALLERS } else { 0 } {
@@ -154,7 +153,13 @@ impl Watch {
                 let caller = Frame { offset, ..caller };
                 ask((caller, frame.code), stacks);
                 let below = stacks.on(callers, caller);
-                return Some(stacks.on(below, frame));
+                let stack = stacks.on(below, frame);
+                let mark = side_by_side(&self.chain, means).map(|end| (self.newest, end));
+                let nowhere = Place { stretch: usize::MAX, from: 0, to: 0 };
+                self.chain.insert(0, Link::new(top, header, nowhere, false));
+                self.precedents.keep(&self.chain, mark, stack);
+                self.chain.remove(0);
+                return Some(stack);
             }
             below = callers;
         }
@@ -173,7 +178,7 @@ impl Watch {
 }
 
 /// Where the frames end that lie side by side while the innermost one of a chain runs.
-fn end(chain: &[Link], means: &Means<'_>) -> Option<Addr> {
+fn side_by_side(chain: &[Link], means: &Means<'_>) -> Option<Addr> {
     let mut python = chain.iter().filter(|link| link.header.kind == Kind::Python);
     let last = python.find(|link| !means.codes.rests(link.header.code))?;
     Some(last.at.plus(means.frame_size(last.header.code)?))
