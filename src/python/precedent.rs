@@ -100,6 +100,12 @@ impl Precedents {
         if self.rows.len().max(self.marks.len()) >= MAX_FUNCTIONS {
             self.clear();
         }
+        self.mark(code, mark);
+        self.rows.get_mut(&code)
+    }
+
+    /// Takes in what the thread's state says while a function runs.
+    pub(super) fn mark(&mut self, code: Addr, mark: Option<Mark>) {
         let row = self.rows.entry(code).or_default();
         if let Some(mark) = mark.filter(|mark| row.mark != Some(*mark)) {
             row.mark = Some(mark);
@@ -108,7 +114,6 @@ impl Precedents {
                 codes.push(code);
             }
         }
-        Some(row)
     }
 
     /// The functions that ran when a thread's state said the same.
@@ -116,9 +121,9 @@ impl Precedents {
         self.marks.get(&mark).map_or(&[], Vec::as_slice)
     }
 
-    /// Where the frame was that called a function last.
-    pub(super) fn caller(&self, code: Addr) -> Option<Addr> {
-        self.rows.get(&code)?.callers.first().map(|(at, ..)| *at)
+    /// On whom a function was called last: where each frame was, its code object and its caller.
+    pub(super) fn callers(&self, code: Addr) -> &[(Addr, Addr, Addr)] {
+        self.rows.get(&code).map_or(&[], |row| &row.callers)
     }
 
     /// The last stack of a function, where the outermost of its callers and half of all stand in a copy as they stood.

@@ -41,11 +41,19 @@ impl Watch {
                     _ => break,
                 }
             }
-            if self.precedents.caller(code) != Some(caller) {
+            if self.precedents.callers(code).first().map(|(at, ..)| *at) != Some(caller) {
                 return None;
             }
         }
-        self.precedents.find(code, (&mut self.frames, &self.asked.frames[0], plan), means.frames)
+        let read = (&mut self.frames, &self.asked.frames[0], plan);
+        let stack = self.precedents.find(code, read, means.frames)?;
+        if means.codes.rests(code) {
+            let mut callers = self.precedents.callers(code).iter().map(|(at, code, _)| (*at, *code));
+            let last = callers.find(|(_, code)| !means.codes.rests(*code));
+            let end = last.and_then(|(at, code)| Some(at.plus(means.frame_size(code)?)));
+            self.precedents.mark(code, end.map(|end| (self.newest, end)));
+        }
+        Some(stack)
     }
 
     /// The last stack of the function that was the innermost, where something else has come to lie where its frame was: the thread's state
