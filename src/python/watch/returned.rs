@@ -19,6 +19,8 @@ use super::{Verdict, Watch};
 const MAX_OWN: usize = 4;
 /// Of so many of the innermost frames is remembered what the thread's state says while they run.
 const MAX_REMEMBERED: usize = 12;
+/// A frame of more bytes than this takes longer to be made than to be read.
+const LARGE: u64 = 4096;
 /// So many frames are asked whether they resumed a generator that waits again.
 const MAX_CALLERS: usize = 8;
 
@@ -70,7 +72,9 @@ impl Watch {
         let now = self.chain.first().filter(|link| link.at == top).map(|link| link.header.code);
         if !broken
             && let Some(end) = now.and_then(|_| side_by_side(&self.chain, means))
-            && (end == self.stack_end || self.calls_just_now(end, plan, means))
+            && (end == self.stack_end
+                || end.0.abs_diff(self.stack_end.0) > LARGE
+                || self.calls_just_now(end, plan, means))
         {
             return None;
         }
@@ -145,11 +149,16 @@ impl Watch {
     ) -> Option<StackNumber> {
         let header = self.said(top, plan, means)?.0;
         let frame = means.place(&header).filter(|_| means.codes.rests(header.code))?;
-        let mut reaches = |next: &Addr| *next != top && self.follow(plan, *next, means) == Ok(None);
+        let mut reaches = |next: &Addr| {
+            self.unmoved.forget();
+            *next != top && self.follow(plan, *next, means) == Ok(None)
+        };
         header.back.non_null().into_iter().chain(still).find(|next| reaches(next))?;
-        let end = self.chain.last().map(|link| (link.header.kind, link.header.code))?;
-        let mut below = self.name(plan, true, epochs, means, stacks)?.seen;
-        for _ in 0..if self.ends.knows(end) { MAX_CALLERS } else { 0 } {
+        let base = self.chain.last().map(|link| (link.header.kind, link.header.code))?;
+        let is_base = self.ends.knows(base) && !means.codes.rests(base.1);
+        let named = self.name(plan, true, epochs, means, stacks).filter(|named| named.torn.is_none());
+        let mut below = named?.seen;
+        for _ in 0..if is_base { MAX_CALLERS } else { 0 } {
             let (callers, caller) = stacks.split(below)?;
             let mut ask = |call: Call, stacks: &mut Stacks| {
                 if let Some(mentions) = means.mentions.as_mut().filter(|_| !stacks.is_asked(call)) {
