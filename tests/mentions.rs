@@ -21,8 +21,9 @@ use support::{Target, pythons, start, wait_until};
 
 const MENTIONS: &str = include_str!("programs/mentions.py");
 
-/// Where its code object is, its name, where it loads what and where the string of that name is, and where it makes functions.
-type Function = (u64, String, Vec<(i32, u64)>, Vec<i32>);
+/// Where its code object is, its name, where it loads what and where the string of that name is, where it makes functions and where it
+/// returns.
+type Function = (u64, String, Vec<(i32, u64)>, Vec<i32>, Vec<i32>);
 
 struct Seen {
     process: Process,
@@ -55,13 +56,13 @@ fn all_that_functions_load_and_make_is_found_and_nothing_else() {
         let mentions = seen.mentions();
         let Seen { process, mut python, .. } = seen;
         let mut all = 0;
-        for (at, name, loads, makes) in &functions {
+        for (at, name, loads, makes, returns) in &functions {
             python.codes.learn(process.memory(), Addr(*at)).unwrap();
             let code = python.codes.get(python.codes.last_at(Addr(*at)).unwrap()).unwrap();
             assert_eq!(code.name, *name);
             let row = mentions.read(process.memory(), Addr(*at), code).unwrap();
             let found: Vec<(i32, u64)> = row.loads.iter().map(|(offset, name)| (*offset, name.0)).collect();
-            assert_eq!((&found, &row.makes), (loads, makes), "{name}");
+            assert_eq!((&found, &row.makes, &row.returns), (loads, makes, returns), "{name}");
             all += found.len();
         }
         println!("{} functions, {all} instructions", functions.len());

@@ -13,7 +13,7 @@ use std::cell::{Cell, RefCell};
 use pitviper::layout::{Catalogue, Layout};
 use pitviper::memory::{Addr, Fault, Memory, Piece, Tape};
 use pitviper::model::{Quality, Torn};
-use pitviper::python::Python;
+use pitviper::python::{Frame, Python};
 use pitviper::target::{Located, Root, Thread};
 use taped::{ThreadLabel, pages, seen, tapes};
 
@@ -340,6 +340,85 @@ fn a_frame_that_does_not_say_that_it_is_called_proves_no_call_however_still_it_s
         tried += 1;
     }
     assert!(tried > 0, "no layout has frames that say so");
+}
+
+/// A frame object keeps all that it said when it returns, until its function is called again.
+#[test]
+fn a_frame_object_that_has_returned_still_says_who_called_it() {
+    const RETURN_VALUE: u8 = 83;
+    let is_object = |played: &Played| played.layout().key("frame", "lasti").is_some();
+    for mut played in Played::styles().into_iter().filter(is_object) {
+        let place =
+            played.expected.iter().position(|thread| thread.name.as_deref() == Some("methods")).unwrap();
+        let innermost = |played: &Played| {
+            let mut frames = played.python.frames(&played.python.seen.threads[place]);
+            (frames.next().unwrap(), frames.count())
+        };
+        played.look();
+        let (frame, callers) = innermost(&played);
+        let top = played.word(played.top("methods"));
+        let code = played.word(played.word(top + played.key("frame", "code")) + played.key("code", "code"));
+        let bytes = code + played.key("bytes", "sval");
+        let memory: &dyn Memory = &played.memory;
+        let length = memory.get::<u64>(Addr(code + played.key("var", "ob_size"))).unwrap();
+        let found = (0..length).step_by(2).find(|at| memory.get(Addr(bytes + at)) == Ok(RETURN_VALUE));
+        let (returns, unit) = (found.unwrap(), played.layout().fact::<u64>("lines.unit").unwrap());
+        played.put(top + played.key("object", "refcnt"), 0);
+        // Where it stands elsewhere it is not believed, and the last stack of its function is told.
+        for place in [returns, returns + 2] {
+            let at = top + played.key("frame", "lasti");
+            played.put(at, (played.word(at) >> 32 << 32) | (place / unit));
+            played.run();
+            played.look();
+            let expected = (Frame { offset: returns as i32, ..frame }, callers);
+            assert_eq!(innermost(&played), expected, "{} {place}", played.name);
+        }
+    }
+}
+
+/// Where a frame was the innermost and has been replaced before it was read, the end of all frames says how large it was.
+#[test]
+fn a_function_is_known_by_the_size_of_its_frame_where_another_one_has_come_to_lie() {
+    let is_beside = |played: &Played| played.layout().key("thread", "datastack_top").is_some();
+    let mut tried = 0;
+    for mut played in Played::styles().into_iter().filter(is_beside) {
+        let place =
+            played.expected.iter().position(|thread| thread.name.as_deref() == Some("methods")).unwrap();
+        played.look();
+        let expected = seen(&played.python)[place].frames.clone();
+        let top = played.word(played.top("methods"));
+        let state = played.python.seen.threads[place].state.0;
+        // Another function as large would not show.
+        let code = top + played.key("iframe", "code");
+        let caller = played.word(played.word(played.back(top)) + played.key("iframe", "code"));
+        let instr = top + played.key("iframe", "instr");
+        let own = played.word(code);
+        let values = |code: u64| {
+            let read = |key| played.word((code & !1) + played.key("code", key)) as u32;
+            read("stacksize") + read("nlocalsplus")
+        };
+        assert_ne!(values(own), values(caller), "{}", played.name);
+        let [size, other_size] =
+            [own, caller].map(|code| played.key("iframe", "localsplus") + 8 * u64::from(values(code)));
+        assert_eq!(top + size, played.word(state + played.key("thread", "datastack_top")), "{}", played.name);
+        let other = played.word(played.word(played.back(top)) + played.key("iframe", "instr"));
+        played.put(code, caller);
+        played.put(instr, other);
+        // It is not whole: its caller goes on.
+        let goes_on = played.word(played.back(top)) + played.key("iframe", "instr");
+        played.memory.restless.set(Some((Addr(goes_on), Addr(0))));
+        played.run();
+        played.look();
+        assert_eq!(seen(&played.python)[place].frames, expected, "{}", played.name);
+        // The end says nothing else: it is what is there.
+        let end = state + played.key("thread", "datastack_top");
+        played.put(end, top + other_size);
+        played.run();
+        played.look();
+        assert_ne!(seen(&played.python)[place].frames, expected, "{}", played.name);
+        tried += 1;
+    }
+    assert!(tried > 0, "no layout has frames side by side");
 }
 
 /// Two copies of a whole stack may agree by accident, again and again; the copies that a call is looked for by do not.

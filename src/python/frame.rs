@@ -355,7 +355,14 @@ impl Interpreter {
         let code = Addr(copy.get(self.frame.code).0 & !self.tag_mask);
         if self.skip_owners.holds(copy.get(self.frame.owner)) || self.shim == Some(code) {
             // What else stands in it says nothing.
-            return Header { kind: Kind::Own, code: Addr::NULL, back, instruction: 0, copy: 0, from_c: false };
+            return Header {
+                kind: Kind::Own,
+                code: Addr::NULL,
+                back,
+                instruction: 0,
+                copy: 0,
+                from_c: false,
+            };
         }
         Header {
             kind: Kind::Python,

@@ -146,9 +146,9 @@ impl Gil {
     pub fn holder(&self, memory: &dyn Memory, interpreter: Addr) -> Holder {
         let Ok(words) = self.words(memory, interpreter) else { return Holder::Unknown };
         let mut plan = Plan::default();
-        let asked = words.ask(&mut plan);
+        let asked = words.ask(&mut plan, false);
         plan.read(memory);
-        words.hear(&plan, asked).holder
+        words.hear(&plan, asked, None).holder
     }
 }
 
@@ -163,18 +163,19 @@ impl Words {
         (self.pointer, self.gil.map(|(at, _)| at)) == (other.pointer, other.gil.map(|(at, _)| at))
     }
 
-    /// Plans to read them.
-    pub fn ask(&self, plan: &mut Plan) -> Asked {
+    /// Plans to read them; `exactly` where what ran since the last look is to be told as closely as can be.
+    pub fn ask(&self, plan: &mut Plan, exactly: bool) -> Asked {
         Asked {
-            switches: self.gil.map(|(at, gil)| plan.add(gil.switch_number.of(at), 8)),
+            switches: self.gil.filter(|_| exactly).map(|(at, gil)| plan.add(gil.switch_number.of(at), 8)),
             pointer: self.pointer.map(|at| plan.add(at, 8)),
             // Bytes come in the order of their addresses: the holder, then the count.
             gil: self.gil.map(|(at, gil)| plan.add(at, gil.span)),
         }
     }
 
-    /// What the words said.
-    pub fn hear(&self, plan: &Plan, asked: Asked) -> Heard {
+    /// What the words said, after they had said `last`: the count never goes back, so that from then is no larger than that before this
+    /// read.
+    pub fn hear(&self, plan: &Plan, asked: Asked, last: Option<Trail>) -> Heard {
         let gil = self.gil.and_then(|(_, fields)| Some((fields, plan.structure(asked.gil?, fields.span)?)));
         let off = gil.is_some_and(|(fields, gil)| gil.maybe(fields.enabled) == Some(0));
         let holder = match (asked.pointer, gil) {
@@ -189,7 +190,11 @@ impl Words {
         };
         let trail = || {
             let (fields, gil) = gil?;
-            let (before, after) = (plan.word(asked.switches?)?, gil.get(fields.switch_number));
+            let before = match asked.switches {
+                Some(slot) => plan.word(slot)?,
+                None => last.map_or(0, |last| last.after),
+            };
+            let after = gil.get(fields.switch_number);
             Some(Trail { last: gil.get(fields.last_holder), before, after })
         };
         Heard { holder: holder.unwrap_or(Holder::Unknown), trail: if off { None } else { trail() } }

@@ -61,14 +61,14 @@ impl Interpreter {
         self.since.is_some()
     }
 
-    /// Plans the GIL, with which a look begins.
-    pub fn ask_gil(&mut self, plan: &mut Plan) {
-        self.asked = self.words.map(|words| words.ask(plan)).unwrap_or_default();
+    /// Plans the GIL, with which a look begins. Where many threads may have taken it since the last one, `exactly`.
+    pub fn ask_gil(&mut self, plan: &mut Plan, exactly: bool) {
+        self.asked = self.words.map(|words| words.ask(plan, exactly)).unwrap_or_default();
     }
 
     /// Takes what was read of the GIL.
     pub fn hear_gil(&mut self, plan: &Plan) {
-        let heard = self.words.map_or(Heard::NOTHING, |words| words.hear(plan, self.asked));
+        let heard = self.words.map_or(Heard::NOTHING, |words| words.hear(plan, self.asked, self.since));
         self.holder = heard.holder;
         self.ran = self.since.zip(heard.trail).map_or(Ran::Any, |(since, now)| since.until(now));
         self.since = heard.trail;
@@ -84,7 +84,8 @@ impl Interpreter {
     /// Plans what is read after the threads; for an audit, the GIL once more.
     pub fn ask_after(&mut self, plan: &mut Plan, audits: bool) {
         self.counts[1] = self.count.map(|count| plan.add(count, COUNT));
-        self.asked_again = self.words.filter(|_| audits).map(|words| words.ask(plan)).unwrap_or_default();
+        self.asked_again =
+            self.words.filter(|_| audits).map(|words| words.ask(plan, false)).unwrap_or_default();
     }
 
     /// Takes what was read before and after the threads.
@@ -107,7 +108,7 @@ impl Interpreter {
 
     /// Whether the thread with this state can have run while a plan was read that asked for the GIL again.
     pub fn runs(&self, plan: &Plan, state: Addr) -> bool {
-        let again = self.words.and_then(|words| words.hear(plan, self.asked_again).trail);
+        let again = self.words.and_then(|words| words.hear(plan, self.asked_again, self.since).trail);
         self.since.zip(again).is_none_or(|(began, ended)| began.until(ended).holds(state))
     }
 

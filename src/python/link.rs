@@ -127,7 +127,8 @@ mod tests {
     #[test]
     fn links_know_of_those_behind_them() {
         let link = |at: u64, kind, stretch, agreed| {
-            let header = Header { kind, code: Addr(1), back: Addr::NULL, instruction: 0, copy: 0 };
+            let header =
+                Header { kind, code: Addr(1), back: Addr::NULL, instruction: 0, copy: 0, from_c: false };
             let from = at as usize;
             Link::new(Addr(at), header, Place { stretch, from, to: from + 8 }, agreed)
         };

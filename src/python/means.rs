@@ -59,9 +59,10 @@ impl Means<'_> {
         if header.kind != Kind::Dead || header.back.is_null() {
             return self.frames.left(self.memory, header, self.codes);
         }
-        let returned = self.place(&header).zip(self.mentions.as_mut()).is_some_and(|(place, mentions)| {
-            mentions.returns(self.memory, self.codes, place)
-        });
+        let returned = self
+            .place(&header)
+            .zip(self.mentions.as_mut())
+            .is_some_and(|(place, mentions)| mentions.returns(self.memory, self.codes, place));
         if returned { Header { kind: Kind::Python, ..header } } else { header }
     }
 

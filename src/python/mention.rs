@@ -12,7 +12,7 @@ use super::frame::Frame;
 use super::stacks::{Call, StackNumber, Stacks};
 use super::text::Text;
 use crate::layout::{Field, Layout, Missing, Version, fields, opcodes};
-use crate::memory::{Addr, Memory, Word};
+use crate::memory::{Addr, Fault, Memory, Word};
 
 /// The longest code that is looked through, in bytes.
 const MAX_CODE: u64 = 1 << 16;
@@ -200,15 +200,19 @@ impl Mentions {
             (None, Some(place)) => memory.bytes(at.plus(place as u64), count)?,
             (None, None) => Vec::new(),
         };
-        let tuple = self.code.names.read(memory, at)?;
-        let number = self.var.ob_size.read(memory, tuple)?.min(MAX_NAMES) as usize;
-        let names = memory.bytes(tuple.plus(self.tuple.item as u64), number * Addr::SIZE)?;
-        let row = self.look_through(&bytes, &names);
+        let row = self.look_through(&bytes, &self.names_of(memory, at).unwrap_or_default());
         // Another one may lie there by now.
         match self.code.firstlineno.read(memory, at)? == code.first_line {
             true => Ok(row),
             false => Err(Unread::Garbage("the same code object")),
         }
+    }
+
+    /// The addresses of its names, side by side.
+    fn names_of(&self, memory: &dyn Memory, at: Addr) -> Result<Vec<u8>, Fault> {
+        let tuple = self.code.names.read(memory, at)?;
+        let number = self.var.ob_size.read(memory, tuple)?.min(MAX_NAMES) as usize;
+        memory.bytes(tuple.plus(self.tuple.item as u64), number * Addr::SIZE)
     }
 
     /// Finds the instructions that load names, make functions and return, as far as they are all there: a debugger may hide some.

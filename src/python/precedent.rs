@@ -177,8 +177,14 @@ mod tests {
         let frames = Frames::bind(&layout).unwrap();
         let place = Place { stretch: 0, from: 0, to: 0 };
         let link = |at: u64, code: u64, back: u64| {
-            let header =
-                Header { kind: Kind::Python, code: Addr(code), back: Addr(back), instruction: 0, copy: 0, from_c: false };
+            let header = Header {
+                kind: Kind::Python,
+                code: Addr(code),
+                back: Addr(back),
+                instruction: 0,
+                copy: 0,
+                from_c: false,
+            };
             Link::new(Addr(at), header, place, true)
         };
         let chain = [
@@ -215,5 +221,32 @@ mod tests {
         }
         assert_eq!(precedents.strays()[0], Addr(0x500));
         assert!(precedents.strays.len() <= MAX_STRAYS);
+    }
+
+    #[test]
+    fn functions_are_known_by_what_the_state_says_while_they_run() {
+        let place = Place { stretch: 0, from: 0, to: 0 };
+        let link = |at: u64, code: u64| {
+            let back = Addr::NULL;
+            let header =
+                Header { kind: Kind::Python, code: Addr(code), back, instruction: 0, copy: 0, from_c: false };
+            Link::new(Addr(at), header, place, true)
+        };
+        let mark = |word: u64, end: u64| Some((Addr(word), Addr(end)));
+        let mut precedents = Precedents::default();
+        let chain = [link(0x12000, 0x90), link(0x11000, 0x80)];
+        precedents.keep_part(&chain[1..], mark(1, 0x12000), StackNumber(2));
+        precedents.keep(&chain, mark(1, 0x12040), StackNumber(3));
+        precedents.keep(&[link(0x12000, 0x70), chain[1]], mark(1, 0x12040), StackNumber(4));
+        assert!(precedents.has_last(&[link(0x12000, 0)], StackNumber(4)));
+        assert_eq!(precedents.marked((Addr(1), Addr(0x12040))), [Addr(0x90), Addr(0x70)]);
+        assert_eq!(precedents.marked((Addr(1), Addr(0x12000))), [Addr(0x80)]);
+        assert!(precedents.marked((Addr(2), Addr(0x12000))).is_empty());
+        // What is known of a function as the innermost one is not overwritten by a part of another stack.
+        precedents.keep(&chain[1..], None, StackNumber(5));
+        precedents.keep_part(&chain[1..], None, StackNumber(6));
+        assert_eq!(precedents.rows[&Addr(0x80)].stack, StackNumber(5));
+        precedents.clear();
+        assert!(precedents.marked((Addr(1), Addr(0x12040))).is_empty());
     }
 }

@@ -312,8 +312,10 @@ impl Python {
         self.asked.clear();
         self.asked.extend((0..threads.len()).filter(|place| is_expected(&threads[*place])));
         self.plan.clear();
+        // One thread takes it from nobody, and in a short time few do.
+        let exactly = self.cold && threads.len() > 1;
         for one in &mut self.interpreters {
-            one.ask_gil(&mut self.plan);
+            one.ask_gil(&mut self.plan, exactly);
         }
         self.read(memory, rider);
         rider.hear(&self.plan);

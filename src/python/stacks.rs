@@ -167,7 +167,9 @@ impl Stacks {
             stack = row.callers;
         }
         while let Some(frame) = inner.pop() {
-            if let Some((below, caller)) = self.split(stack).filter(|(_, caller)| !self.is_known((*caller, frame.code))) {
+            if let Some((below, caller)) =
+                self.split(stack).filter(|(_, caller)| !self.is_known((*caller, frame.code)))
+            {
                 if self.recursive.contains(&caller.code) {
                     return None;
                 }
@@ -500,5 +502,47 @@ mod tests {
         assert_eq!((stacks.believed(one), stacks.whole_of(one)), (Some(other), Some(other)));
         let unlike = stacks.on(base, frame(2, 1));
         assert_eq!((stacks.believed(unlike), stacks.whole_of(StackNumber::default())), (None, None));
+    }
+
+    #[test]
+    fn callers_that_went_on_are_put_back_to_where_they_called() {
+        let mut stacks = Stacks::new(true);
+        let base = stacks.on(StackNumber::default(), frame(0, 30));
+        let inner = stacks.on(base, frame(1, 8));
+        assert_eq!(stacks.believed(inner), None, "nobody knows where it calls");
+        for (offset, place) in [(10, 10), (20, 20), (40, 20)] {
+            stacks.add_site(frame(0, offset), CodeId(1));
+            let told = stacks.believed(inner).unwrap();
+            assert_eq!(stacks.frames(told).collect::<Vec<_>>(), [frame(1, 8), frame(0, place)]);
+        }
+        // A loop came round.
+        let again = stacks.on(StackNumber::default(), frame(0, 2));
+        let again = stacks.on(again, frame(1, 8));
+        let told = stacks.believed(again).unwrap();
+        assert_eq!(stacks.frames(told).last(), Some(frame(0, 40)));
+    }
+
+    #[test]
+    fn none_is_put_back_that_may_be_on_its_next_call() {
+        let mut stacks = Stacks::new(true);
+        let base = stacks.on(StackNumber::default(), frame(0, 5));
+        let down = stacks.on(base, frame(1, 30));
+        let leaf = stacks.on(down, frame(2, 1));
+        stacks.add_site(frame(1, 20), CodeId(2));
+        stacks.add_site(frame(0, 5), CodeId(1));
+        assert!(stacks.believed(leaf).is_some());
+        stacks.on(down, frame(1, 30));
+        assert_eq!(stacks.believed(leaf), None, "it calls itself");
+    }
+
+    #[test]
+    fn where_frames_lie_side_by_side_only_one_that_returns_has_its_callers_put_back() {
+        let mut stacks = Stacks::new(false);
+        let base = stacks.on(StackNumber::default(), frame(0, 30));
+        let inner = stacks.on(base, frame(1, 8));
+        stacks.add_site(frame(0, 20), CodeId(1));
+        assert_eq!(stacks.believed(inner), None);
+        stacks.add_return(frame(1, 8));
+        assert!(stacks.believed(inner).is_some());
     }
 }

@@ -1,7 +1,7 @@
 """Says what its own instructions load and make, then rests in calls that stand in the source and in one that does not.
 
 A line for each function: where its code object is, name, where each instruction is that loads a name, and where that name is; where
-those are that make functions.
+those are that make functions, and those that return.
 """
 import argparse
 import dis
@@ -11,6 +11,7 @@ import sys
 
 LOADS = ("LOAD_GLOBAL", "LOAD_ATTR", "LOAD_METHOD", "LOAD_NAME", "LOAD_SUPER_ATTR")
 MAKES = ("MAKE_FUNCTION", "MAKE_CLOSURE")
+RETURNS = ("RETURN_VALUE", "RETURN_CONST")
 
 
 def instructions(code):
@@ -86,6 +87,7 @@ for module in [argparse, json.decoder, json.encoder, sys.modules[__name__]]:
     for code in functions(module):
         loads = [(at, id(name)) for at, kind, name in instructions(code) if kind in LOADS]
         makes = [at for at, kind, _ in instructions(code) if kind in MAKES]
-        sys.stdout.write(json.dumps([id(code), code.co_name, loads, makes]) + "\n")
+        returns = [at for at, kind, _ in instructions(code) if kind in RETURNS]
+        sys.stdout.write(json.dumps([id(code), code.co_name, loads, makes, returns]) + "\n")
 sys.stdout.write("done\n")
 main()

@@ -39,8 +39,18 @@ impl Watch {
         exceptions: &Exceptions,
         cold: bool,
     ) {
-        let Watch { state, frames: extents, witnesses, hearing, asked, cframes, turn, unmoved, stack_end, .. } =
-            self;
+        let Watch {
+            state,
+            frames: extents,
+            witnesses,
+            hearing,
+            asked,
+            cframes,
+            turn,
+            unmoved,
+            stack_end,
+            ..
+        } = self;
         let top = frames.top.newest();
         let ends = [Some(top), frames.stack_end].into_iter().flatten();
         let end = ends.map(|field| field.offset() as usize + Addr::SIZE).max().unwrap_or(0);
