@@ -1,7 +1,8 @@
 //! On whom a function was called last, where its own frame no longer says so: it was let go, or lies where nobody looked.
 //!
 //! Design constraint: a call that is over before its frame was read must not be left out, or profiles lack what is called often
-//! and short. Which function it was, the frame that was let go still says; its callers stand where they stood.
+//! and short. Which function it was, the frame that was let go still says, or what the thread's state said at the time, which also says
+//! how large the innermost frame was; its callers stand where they stood.
 
 use rustc_hash::FxHashMap;
 

@@ -240,39 +240,19 @@ impl Watch {
                     }
                     _ => self.unmoved.forget(),
                 }
-                self.judge(plan, (held, sure, torn), epochs, means, stacks)
+                let verdict = self.judge(plan, (held, sure, torn), epochs, means, stacks);
+                self.weigh(verdict, (top, still), held || sure, (plan, epochs), means, stacks)
             }
             Err(missed) => {
                 self.unmoved.forget();
                 let told = self.precedent(top, plan, means);
-                let told = told.or_else(|| self.resumed((top, still), plan, epochs, means, stacks));
+                let told = told.or_else(|| self.resumed((top, still), (plan, epochs), means, stacks));
                 self.seek(missed, plan, means);
                 if missed == top {
                     self.precedents.stray(top);
                 }
                 told.map_or(Verdict::Missed, Watch::changed)
             }
-        };
-        if let Some((_, frame)) = verdict.told().filter(|_| !held).and_then(|stack| stacks.split(stack))
-            && let Some(mentions) = means.mentions.as_mut()
-            && mentions.returns(means.memory, means.codes, frame)
-        {
-            stacks.add_return(frame);
-        }
-        let verdict = match (verdict, verdict.told()) {
-            (_, Some(stack)) => match stacks.believed(stack) {
-                Some(stack) => {
-                    self.remember(stack, means, stacks);
-                    verdict
-                }
-                None if held || sure => verdict,
-                None => self.precedent(top, plan, means).map_or(verdict, Watch::changed),
-            },
-            (Verdict::Changed { .. }, None) => {
-                let told = self.resumed((top, still), plan, epochs, means, stacks);
-                told.or_else(|| self.precedent(top, plan, means)).map_or(verdict, Watch::changed)
-            }
-            _ => verdict,
         };
         (Some(top), replaced.map_or(verdict, Watch::changed))
     }

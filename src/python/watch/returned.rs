@@ -30,6 +30,41 @@ impl Watch {
         Verdict::Changed { seen: Some(seen), sure: true, agreed: StackNumber::default() }
     }
 
+    /// What is told of a chain that was followed to its end: what it says, if that is believed or is `sure` to have been there; else what
+    /// its innermost frame had for a stack. `still` is the innermost frame that the second copy begins with.
+    pub(super) fn weigh(
+        &mut self,
+        verdict: Verdict,
+        (top, still): (Addr, Option<Addr>),
+        sure: bool,
+        read: (&Plan, Option<[Epoch; 2]>),
+        means: &mut Means<'_>,
+        stacks: &mut Stacks,
+    ) -> Verdict {
+        let Some(told) = verdict.told() else {
+            if !matches!(verdict, Verdict::Changed { .. }) {
+                return verdict;
+            }
+            let found = self.resumed((top, still), read, means, stacks);
+            return found.or_else(|| self.precedent(top, read.0, means)).map_or(verdict, Watch::changed);
+        };
+        if !matches!(verdict, Verdict::Whole(_))
+            && let Some((_, frame)) = stacks.split(told)
+            && let Some(mentions) = means.mentions.as_mut()
+            && mentions.returns(means.memory, means.codes, frame)
+        {
+            stacks.add_return(frame);
+        }
+        match stacks.believed(told) {
+            Some(stack) => {
+                self.remember(stack, means, stacks);
+                verdict
+            }
+            None if sure => verdict,
+            None => self.precedent(top, read.0, means).map_or(verdict, Watch::changed),
+        }
+    }
+
     /// The stack that the function of the frame at `top` had last, if its callers still stand as they stood, and so does it if it has
     /// not returned.
     pub(super) fn precedent(&mut self, top: Addr, plan: &Plan, means: &Means<'_>) -> Option<StackNumber> {
@@ -142,8 +177,7 @@ impl Watch {
     pub(super) fn resumed(
         &mut self,
         (top, still): (Addr, Option<Addr>),
-        plan: &Plan,
-        epochs: Option<[Epoch; 2]>,
+        (plan, epochs): (&Plan, Option<[Epoch; 2]>),
         means: &mut Means<'_>,
         stacks: &mut Stacks,
     ) -> Option<StackNumber> {
@@ -173,9 +207,9 @@ impl Watch {
                 let stack = stacks.on(below, frame);
                 let mark = side_by_side(&self.chain, means).map(|end| (self.newest, end));
                 let nowhere = Place { stretch: usize::MAX, from: 0, to: 0 };
-                self.chain.insert(0, Link::new(top, header, nowhere, false));
-                self.precedents.keep(&self.chain, mark, stack);
-                self.chain.remove(0);
+                let link = Link::new(top, header, nowhere, false);
+                let chain: Vec<Link> = std::iter::once(link).chain(self.chain.iter().copied()).collect();
+                self.precedents.keep(&chain, mark, stack);
                 return Some(stack);
             }
             below = callers;
