@@ -139,7 +139,9 @@ fn bursts(target: &Target, least: usize, path: &Path) {
     for _ in 0..10 {
         let options = ["--rate", "200", "--max-overhead", "100%", "--metric", "bytes", "-o", file];
         succeed(&[&["attach", "--pid", &pid, "--duration", "3"], &options[..]].concat());
-        let lines = succeed(&["export", "-f", "jsonl", file]);
+        // Where there is none at all, that is an error.
+        let output = pitviper(&["export", "-f", "jsonl", file]);
+        let lines = String::from_utf8_lossy(&output.stdout);
         if lines.matches(r#""evidence":"burst""#).count() >= least {
             return;
         }

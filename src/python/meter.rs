@@ -36,6 +36,8 @@ pub struct Glance {
     former: Vec<Option<Head>>,
     /// Pools that have a block in use.
     in_use: i64,
+    /// A bit for each size class of which another pool came first whenever it was read: one that is full but for a temporary object.
+    restless: u64,
 }
 
 /// What was handed out, less what came back.
@@ -48,16 +50,20 @@ pub struct Grown {
 }
 
 impl Meter {
-    /// Glances at the allocator; `before` is the last glance. `None` where what was read makes no sense, or another pool came first
-    /// whenever it was read.
+    /// Glances at the allocator; `before` is the last glance. `None` where what was read makes no sense.
     pub fn glance(&self, memory: &dyn Memory, before: &Glance) -> Option<Glance> {
         let lists = || memory.bytes(self.heads, self.classes * LIST as usize).ok();
         let mut told = lists()?;
-        for _ in 0..TRIES {
+        for number in 1.. {
             let glance = self.read(memory, &told, before)?;
             let after = lists()?;
             if after == told {
                 return Some(glance);
+            }
+            if number == TRIES {
+                let differs = |class: &usize| self.first(&told, *class) != self.first(&after, *class);
+                let restless = (0..self.classes).filter(differs).fold(0, |all, class| all | bit(class));
+                return Some(Glance { restless, ..glance });
             }
             told = after;
         }
@@ -86,7 +92,7 @@ impl Meter {
         let firsts = places.iter().zip(firsts).map(|(at, head)| Some((*at, head?))).collect();
         let arenas = self.arenas.read(memory, self.table).ok()?;
         let in_use = arenas.iter().map(|arena| i64::from(arena.pools) - i64::from(arena.free)).sum();
-        Some(Glance { firsts, former, in_use })
+        Some(Glance { firsts, former, in_use, restless: 0 })
     }
 
     /// The first pool of a size class; the list of a class without one leads back to itself.
@@ -96,22 +102,24 @@ impl Meter {
         if at == own || !at.is_multiple_of(self.arenas.pool_size()) { Addr::NULL } else { Addr(at) }
     }
 
-    /// What was handed out between two glances, of which `after` followed `before`.
+    /// What was handed out between two glances, of which `after` followed `before`; of size classes that were restless at one of them,
+    /// nothing.
     pub fn grown(&self, before: &Glance, after: &Glance) -> Grown {
         let mut grown = Grown::default();
         let mut add = |blocks: i64, size: usize| {
             grown.blocks += blocks;
             grown.bytes += blocks * size as i64;
         };
+        let rests = |class: &usize| (before.restless | after.restless) & bit(*class) == 0;
         let changed = |class: usize| {
             let at = |glance: &Glance| glance.firsts.get(class).copied().flatten().map(|(at, _)| at);
-            at(after).filter(|now| at(before) != Some(*now))
+            at(after).filter(|now| at(before) != Some(*now) && rests(&class))
         };
         let moves = (0..self.classes).filter(|class| changed(*class).is_some()).count() as i64;
         let mut more = after.in_use - before.in_use;
         // Where as many pools came into use as are first now, these are they.
         let all_new = more >= moves;
-        for class in 0..self.classes {
+        for class in (0..self.classes).filter(rests) {
             if let Some((_, was)) = before.firsts.get(class).copied().flatten() {
                 let is = after.former.get(class).copied().flatten().filter(|is| is.size == was.size);
                 // One that serves another size was empty in between.
@@ -142,6 +150,11 @@ impl Meter {
         grown.blocks += more * payload / size.clamp(16, 512);
         grown
     }
+}
+
+/// The bit of a size class; there are 64 of them at most.
+fn bit(class: usize) -> u64 {
+    1u64.checked_shl(class as u32).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -185,6 +198,7 @@ mod tests {
             firsts: firsts.into(),
             former: former.to_vec(),
             in_use,
+            restless: 0,
         };
         let head = |size, used| Some(Head { size, used, carved: used });
         let began = || glance([pool(0x1000, 16, 10, 10), None], &[], 5);
@@ -202,6 +216,11 @@ mod tests {
         check(glance([pool(0x4000, 16, 1, 1), None], &[], 5), full(5), -16, -1);
         check(full(5), full(6), 0, 0);
         check(full(6), full(5), 0, 0);
+        // Of a class whose first pool comes and goes nothing is told, and of the others as before.
+        let beside = || glance([pool(0x1000, 16, 10, 10), pool(0x3000, 32, 2, 2)], &[], 5);
+        let after = || glance([pool(0x2000, 16, 3, 3), pool(0x3000, 32, 4, 4)], &[None, head(32, 4)], 5);
+        check(Glance { restless: 1, ..beside() }, after(), 64, 2);
+        check(beside(), Glance { restless: 1, ..after() }, 64, 2);
         // A pool with holes comes first: what it had before is nobody's.
         check(began(), glance([pool(0x2000, 16, 9, 99), None], &[head(16, 253), None], 5), 16 * 243, 243);
     }

@@ -29,6 +29,8 @@ const LONGEST: Duration = Duration::from_micros(500);
 const FARTHEST: Duration = Duration::from_millis(1);
 /// How far apart bursts begin at least.
 const EVERY: Nanos = Nanos(2_000_000);
+/// A clock that stood so often, and four times as often as it went on, stands.
+const STOOD: u32 = 64;
 /// After so long an allocator is looked for again that was not found.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -39,9 +41,51 @@ pub struct Bursts {
     meter: Option<Meter>,
     looked: Option<Instant>,
     last: Option<At>,
-    /// For how long the process had run before the look that the next burst begins with.
-    ahead: Option<Duration>,
+    /// The moment before the look that the next burst begins with.
+    ahead: Option<Moment>,
+    stands: Stands,
     rows: Vec<Allocation>,
+}
+
+/// A moment in the life of a process.
+#[derive(Debug)]
+struct Moment {
+    /// For how long it had run.
+    ran: Duration,
+    wall: Instant,
+}
+
+/// Whether a process's clock on a processor stands between two ticks of the kernel's. Some kernels have it go on then, and some do not
+/// (`thread_group_cputime`, kernel/sched/cputime.c): 4 ms are too long to say how long a burst was.
+#[derive(Debug, Default)]
+struct Stands {
+    /// How often it stood, and how often it went on, while a thread that held the GIL should have run.
+    stood: u32,
+    went: u32,
+}
+
+impl Moment {
+    fn of(process: &Process) -> Option<Moment> {
+        Some(Moment { ran: process.cpu_time()?, wall: Instant::now() })
+    }
+}
+
+impl Stands {
+    /// For how long a process ran since a moment. Where its clock stands, all time counts: it may have had to wait for a processor, but
+    /// that happens to every kind of burst.
+    fn since(&mut self, then: &Moment, process: &Process) -> Duration {
+        let wall = then.wall.elapsed();
+        let ran = process.cpu_time().map_or(Duration::MAX, |now| now.saturating_sub(then.ran));
+        self.take(ran, wall)
+    }
+
+    fn take(&mut self, ran: Duration, wall: Duration) -> Duration {
+        if wall >= LENGTH && ran <= wall * 2 {
+            let counted = if ran.is_zero() { &mut self.stood } else { &mut self.went };
+            *counted = counted.saturating_add(1);
+        }
+        if self.stood >= STOOD && self.stood / 4 > self.went { wall } else { ran }
+    }
 }
 
 /// Who names what a burst saw.
@@ -63,7 +107,15 @@ struct End {
 impl Bursts {
     /// Those of a process.
     pub fn new(located: Located) -> Bursts {
-        Bursts { located, meter: None, looked: None, last: None, ahead: None, rows: Vec::new() }
+        Bursts {
+            located,
+            meter: None,
+            looked: None,
+            last: None,
+            ahead: None,
+            stands: Stands::default(),
+            rows: Vec::new(),
+        }
     }
 
     /// What was seen since this was last asked.
@@ -81,7 +133,7 @@ impl Bursts {
     /// Is told that a look follows, which a burst will begin with if it is time for one.
     pub(super) fn announce(&mut self, process: &Process, at: At) {
         let due = self.last.is_none_or(|last| at.since(last) >= EVERY);
-        self.ahead = if due { process.cpu_time() } else { None };
+        self.ahead = if due { Moment::of(process) } else { None };
     }
 
     /// Takes a burst that begins with what was looked at just now, if that was announced and it is time for one.
@@ -97,9 +149,7 @@ impl Bursts {
         self.last = Some(at);
         let Some(meter) = self.meter(process, python) else { return };
         let memory = process.memory();
-        let began = Instant::now();
-        let Some(start) = process.cpu_time() else { return };
-        let since = |then| process.cpu_time().map_or(Duration::MAX, |now| now.saturating_sub(then));
+        let Some(start) = Moment::of(process) else { return };
         let Some(before) = meter.glance(memory, &Glance::default()) else { return };
         let Names { tracks, places, interner, events } = names;
         let holder =
@@ -108,20 +158,33 @@ impl Bursts {
         let first = End::of(thread, python);
         let track = tracks.id(thread, interner, events);
         let stack = places.stack(thread.stack, python, interner, events);
-        while since(start) < LENGTH {
-            if began.elapsed() > PATIENCE {
+        let stands = &mut self.stands;
+        while stands.since(&start, process) < LENGTH {
+            if start.wall.elapsed() > PATIENCE {
                 return;
             }
             thread::sleep(STEP);
         }
         let after = meter.glance(memory, &before);
-        let span = since(start);
+        let span = stands.since(&start, process);
         python.look(memory, tasks);
         let last = holder(python)
             .and_then(|place| python.seen.threads.get(place))
             .map(|thread| End::of(thread, python));
         let last = last.filter(|last| last.thread == first.thread);
-        let Some(after) = after.filter(|_| span < LONGEST && since(ahead) < FARTHEST) else { return };
+        if std::env::var_os("PVD").is_some() {
+            let n = python.stacks.frames(crate::python::StackNumber(0)).count();
+            eprintln!(
+                "SPAN {n} {span:?} {} {:?} {:?}",
+                after.is_some(),
+                start.wall.elapsed(),
+                ahead.wall.elapsed()
+            );
+        }
+        let Some(after) = after.filter(|_| span < LONGEST && self.stands.since(&ahead, process) < FARTHEST)
+        else {
+            return;
+        };
         let span = Nanos(span.as_nanos() as u64);
         let stood = !first.functions.is_empty() && last.is_some_and(|last| last.functions == first.functions);
         let evidence = if stood { Evidence::Burst(span) } else { Evidence::Moved(span) };
@@ -146,5 +209,24 @@ impl End {
         let frames = python.stacks.frames(thread.stack).filter(|_| whole);
         let functions = frames.map(|frame| frame.code).collect();
         End { thread: (thread.interpreter, thread.thread), functions }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_time_counts_where_the_clock_of_the_process_stands() {
+        let micros = Duration::from_micros;
+        let mut stands = Stands::default();
+        (0..100).for_each(|_| assert_eq!(stands.take(micros(90), micros(100)), micros(90)));
+        (0..100)
+            .for_each(|_| assert_eq!(stands.take(micros(0), micros(100)), micros(0), "it waits at times"));
+        let mut stands = Stands::default();
+        (1..STOOD).for_each(|_| assert_eq!(stands.take(micros(0), micros(100)), micros(0)));
+        assert_eq!(stands.take(micros(4000), micros(150)), micros(4000), "a tick");
+        assert_eq!(stands.take(micros(0), micros(150)), micros(150));
+        assert_eq!(stands.take(micros(4000), micros(150)), micros(150));
     }
 }
