@@ -316,8 +316,9 @@ async function walk(look) {
     // Every chart as a table.
     await look.unfold('details.text');
     for (const panel of ['overview', 'flame', 'heatmap', 'threads', 'gc', 'heap']) {
-        const rows = await page.$$eval(`#${panel} details.text tbody tr`, (rows) => rows.length);
-        if (!rows) look.wrong.push(`${panel} has no table`);
+        // What is unfolded fills itself after that.
+        const row = page.locator(`#${panel} details.text tbody tr`).first();
+        await row.waitFor({ state: 'attached', timeout: 10_000 }).catch(() => look.wrong.push(`${panel} has no table`));
     }
     for (const [button, ends] of [['#save-speedscope', '.json'], ['#save-csv', '.csv']]) {
         const download = await look.saved(button);
