@@ -172,15 +172,6 @@ impl Bursts {
             .and_then(|place| python.seen.threads.get(place))
             .map(|thread| End::of(thread, python));
         let last = last.filter(|last| last.thread == first.thread);
-        if std::env::var_os("PVD").is_some() {
-            let n = python.stacks.frames(crate::python::StackNumber(0)).count();
-            eprintln!(
-                "SPAN {n} {span:?} {} {:?} {:?}",
-                after.is_some(),
-                start.wall.elapsed(),
-                ahead.wall.elapsed()
-            );
-        }
         let Some(after) = after.filter(|_| span < LONGEST && self.stands.since(&ahead, process) < FARTHEST)
         else {
             return;
