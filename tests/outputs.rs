@@ -111,9 +111,9 @@ fn a_disk_that_fills_up_ends_the_recording_and_what_was_recorded_is_kept_and_sho
     let target = start(python, SHARES);
     let dir = tempfile::tempdir().unwrap();
     let script = format!(
-        "\"$PITVIPER\" attach --pid $PID -r 4khz -d {LONG} -o \"$DISK/a.pit\" -o a.folded; code=$?; cp \"$DISK/a.pit\" .; exit $code"
+        "\"$PITVIPER\" attach --pid $PID -r 10khz -d {LONG} -o \"$DISK/a.pit\" -o a.folded; code=$?; cp \"$DISK/a.pit\" .; exit $code"
     );
-    let Some(output) = with_disk(&target, dir.path(), 12, &script) else { return };
+    let Some(output) = with_disk(&target, dir.path(), 24, &script) else { return };
     let said = said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("a.pit: No space left on device"), "{said}");
@@ -131,8 +131,8 @@ fn a_temporary_directory_that_fills_up_costs_no_output() {
     let Some(python) = python("3.11") else { return };
     let target = start(python, SHARES);
     let dir = tempfile::tempdir().unwrap();
-    let script = format!("TMPDIR=\"$DISK\" \"$PITVIPER\" attach --pid $PID -r 4khz -d {LONG} -o a.folded");
-    let Some(output) = with_disk(&target, dir.path(), 12, &script) else { return };
+    let script = format!("TMPDIR=\"$DISK\" \"$PITVIPER\" attach --pid $PID -r 10khz -d {LONG} -o a.folded");
+    let Some(output) = with_disk(&target, dir.path(), 24, &script) else { return };
     let said = said(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("pitviper: writing the recording in ") && said.contains("No space left"), "{said}");

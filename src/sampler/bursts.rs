@@ -56,7 +56,7 @@ struct Moment {
 }
 
 /// Whether a process's clock on a processor stands between two ticks of the kernel's. Some kernels have it go on then, and some do not
-/// (`thread_group_cputime`, kernel/sched/cputime.c): 4 ms are too long to say how long a burst was.
+/// (`thread_group_cputime`, kernel/sched/cputime.c): a tick is longer than a burst.
 #[derive(Debug, Default)]
 struct Stands {
     /// How often it stood, and how often it went on, while a thread that held the GIL should have run.

@@ -48,7 +48,9 @@ impl Watch {
             let found = self.resumed((top, still), read, means, stacks);
             return found.or_else(|| self.precedent(top, read.0, means)).map_or(verdict, Watch::changed);
         };
+        // Only of one that is not known to be possible it matters.
         if !matches!(verdict, Verdict::Whole(_))
+            && stacks.proven_part(told) != told
             && let Some((_, frame)) = stacks.split(told)
             && let Some(mentions) = means.mentions.as_mut()
             && mentions.returns(means.memory, means.codes, frame)
@@ -85,10 +87,9 @@ impl Watch {
         let read = (&mut self.frames, &self.asked.frames[0], plan);
         let stack = self.precedents.find(code, read, means.frames)?;
         if means.codes.rests(code) {
-            let mut callers = self.precedents.callers(code).iter().map(|(at, code, _)| (*at, *code));
-            let last = callers.find(|(_, code)| !means.codes.rests(*code));
-            let end = last.and_then(|(at, code)| Some(at.plus(means.frame_size(code)?)));
-            self.precedents.mark(code, end.map(|end| (self.newest, end)));
+            let callers = self.precedents.callers(code).iter().map(|(at, code, _)| (*at, *code));
+            let mark = side_by_side(callers, means).map(|end| (self.newest, end));
+            self.precedents.mark(code, mark);
         }
         Some(stack)
     }
@@ -101,12 +102,12 @@ impl Watch {
         top: Addr,
         broken: bool,
         plan: &Plan,
-        means: &mut Means<'_>,
+        means: &Means<'_>,
         stacks: &Stacks,
     ) -> Option<StackNumber> {
         let now = self.chain.first().filter(|link| link.at == top).map(|link| link.header.code);
         if !broken
-            && let Some(end) = now.and_then(|_| side_by_side(&self.chain, means))
+            && let Some(end) = now.and_then(|_| side_by_side(places(&self.chain), means))
             && (end == self.stack_end
                 || end.0.abs_diff(self.stack_end.0) > LARGE
                 || self.calls_just_now(end, plan, means))
@@ -150,7 +151,7 @@ impl Watch {
                 continue;
             }
             let chain = &self.chain[place..];
-            let mark = if is_within { newest } else { Some(link.at) }.zip(side_by_side(chain, means));
+            let mark = if is_within { newest } else { Some(link.at) }.zip(side_by_side(places(chain), means));
             match part == stack {
                 true => self.precedents.keep(chain, mark, part),
                 false => self.precedents.keep_part(chain, mark, part),
@@ -205,11 +206,15 @@ impl Watch {
                 ask((caller, frame.code), stacks);
                 let below = stacks.on(callers, caller);
                 let stack = stacks.on(below, frame);
-                let mark = side_by_side(&self.chain, means).map(|end| (self.newest, end));
+                let mark = side_by_side(places(&self.chain), means).map(|end| (self.newest, end));
                 let nowhere = Place { stretch: usize::MAX, from: 0, to: 0 };
                 let link = Link::new(top, header, nowhere, false);
-                let chain: Vec<Link> = std::iter::once(link).chain(self.chain.iter().copied()).collect();
+                let mut chain = std::mem::take(&mut self.fresh);
+                chain.clear();
+                chain.push(link);
+                chain.extend_from_slice(&self.chain);
                 self.precedents.keep(&chain, mark, stack);
+                self.fresh = chain;
                 return Some(stack);
             }
             below = callers;
@@ -228,9 +233,14 @@ impl Watch {
     }
 }
 
-/// Where the frames end that lie side by side while the innermost one of a chain runs.
-fn side_by_side(chain: &[Link], means: &Means<'_>) -> Option<Addr> {
-    let mut python = chain.iter().filter(|link| link.header.kind == Kind::Python);
-    let last = python.find(|link| !means.codes.rests(link.header.code))?;
-    Some(last.at.plus(means.frame_size(last.header.code)?))
+/// Python's frames of a chain, innermost first: where each is, and its code object.
+fn places(chain: &[Link]) -> impl Iterator<Item = (Addr, Addr)> {
+    let python = chain.iter().filter(|link| link.header.kind == Kind::Python);
+    python.map(|link| (link.at, link.header.code))
+}
+
+/// Where the frames end that lie side by side while the innermost one of these runs: those of generators lie elsewhere.
+fn side_by_side(mut frames: impl Iterator<Item = (Addr, Addr)>, means: &Means<'_>) -> Option<Addr> {
+    let (at, code) = frames.find(|(_, code)| !means.codes.rests(*code))?;
+    Some(at.plus(means.frame_size(code)?))
 }
