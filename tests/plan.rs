@@ -147,10 +147,27 @@ impl Played {
         self.put(switches, self.word(switches) + 2);
     }
 
+    /// Where the state of the thread of this name is.
+    fn state(&self, name: &str) -> u64 {
+        let thread = self.python.seen.threads.iter().find(|thread| thread.name.as_deref() == Some(name));
+        thread.expect("there is such a thread").state.0
+    }
+
+    /// Where a thread says that its frames end that lie side by side, if it does.
+    fn stack_end(&self, name: &str) -> Option<u64> {
+        self.layout().key("thread", "datastack_top").map(|key| self.state(name) + key as u64)
+    }
+
+    /// Has a frame say whether it runs itself, or waits for what it called, where frames say that.
+    fn put_runs(&self, frame: u64, runs: bool) {
+        let Some(key) = self.layout().key("iframe", "stacktop") else { return };
+        let values: i32 = if runs { -1 } else { 0 };
+        self.memory.tape.borrow_mut().put(Addr(frame + key as u64), &values.to_le_bytes());
+    }
+
     /// Where the thread of this name says which frame is its innermost.
     fn top(&self, name: &str) -> u64 {
-        let thread = self.python.seen.threads.iter().find(|thread| thread.name.as_deref() == Some(name));
-        let state = thread.expect("there is such a thread").state.0;
+        let state = self.state(name);
         match self.layout().fact::<String>("frame.newest").expect("a fact").as_str() {
             "frame" => state + self.key("thread", "frame"),
             "cframe" => self.word(state + self.key("thread", "cframe")) + self.key("cframe", "current_frame"),
@@ -188,14 +205,19 @@ fn what_stands_where_it_stood_takes_one_call_for_all_threads() {
 fn a_function_that_returns_and_is_called_again_costs_no_more() {
     for mut played in Played::styles() {
         let (top, mut expected) = (played.top("methods"), std::mem::take(&mut played.expected));
-        let frame = played.word(top);
+        let (frame, end) = (played.word(top), played.stack_end("methods"));
+        let (caller, ended) = (played.word(played.back(frame)), end.map(|end| played.word(end)));
         let place = expected.iter().position(|thread| thread.name.as_deref() == Some("methods")).unwrap();
-        played.put(top, played.word(played.back(frame)));
+        played.put(top, caller);
+        played.put_runs(caller, true);
+        end.into_iter().for_each(|end| played.put(end, frame));
         let inner = expected[place].frames.remove(0);
         played.run();
         assert_eq!(played.calls(), 1, "{}", played.name);
         played.check(&expected);
         played.put(top, frame);
+        played.put_runs(caller, false);
+        end.zip(ended).into_iter().for_each(|(end, ended)| played.put(end, ended));
         expected[place].frames.insert(0, inner);
         played.run();
         assert_eq!(played.calls(), 1, "{}", played.name);
@@ -213,6 +235,9 @@ fn a_frame_where_none_was_is_found_and_then_expected() {
         let (to, from) = (place("methods"), place("generators"));
         // One thread is where only the other one has been.
         played.put(one, played.word(other));
+        if let Some((end, other)) = played.stack_end("methods").zip(played.stack_end("generators")) {
+            played.put(end, played.word(other));
+        }
         expected[to].frames = expected[from].frames.clone();
         played.run();
         played.memory.calls.set(0);

@@ -21,20 +21,20 @@ pub(super) fn is(extents: &mut Extents, copy: &Copy, plan: &Plan, top: Addr, fra
     bytes.is_some_and(|bytes| frames.is_called(Struct::over(bytes)))
 }
 
-/// The innermost frame that is called in a copy, in the stretch in which `top` lies, which is not called in it. Frames of the
-/// interpreter's own lie there in the order of their calls.
+/// The innermost frame that is called in a copy, in the stretch in which `near` lies. Frames of the interpreter's own lie there in the
+/// order of their calls.
 pub(super) fn innermost(
     extents: &mut Extents,
     copy: &Copy,
     plan: &Plan,
-    top: Addr,
+    near: Addr,
     means: &Means<'_>,
 ) -> Option<Addr> {
     let Means { frames, codes, .. } = means;
-    let place = extents.find(top, frames.span).filter(|_| !frames.are_apart())?;
+    let place = extents.find(near, 1).filter(|_| !frames.are_apart())?;
     let whole = Place { from: 0, to: extents.len_of(place.stretch), ..place };
     let bytes = copy.get(plan, whole)?;
-    let from = top.0 - place.from as u64;
+    let from = near.0 - place.from as u64;
     let places = bytes.len().checked_sub(frames.span)? / Addr::SIZE;
     (0..=places).rev().take(MAX_PLACES).find_map(|place| {
         let start = place * Addr::SIZE;

@@ -59,7 +59,7 @@ enum Place {
 pub enum Holder {
     /// The thread with this state; null is nobody.
     State(Addr),
-    /// There is no GIL: each thread is attached for itself.
+    /// Each thread says for itself whether it is attached: there is no GIL, or it was not read.
     Attached,
     /// It could not be read.
     Unknown,

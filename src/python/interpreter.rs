@@ -74,6 +74,11 @@ impl Interpreter {
         self.since = heard.trail;
     }
 
+    /// Leaves the GIL unread: its only thread says itself whether it has it.
+    pub fn pass_gil(&mut self) {
+        (self.holder, self.ran) = (Holder::Attached, Ran::Any);
+    }
+
     /// Plans what is read before the threads.
     pub fn ask_before(&mut self, plan: &mut Plan) {
         // As long as no code object is made, the count that was read last is that before this read.

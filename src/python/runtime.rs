@@ -25,7 +25,7 @@ use super::plan::{Plan, Rider};
 use super::settle::{self, Ask, settle};
 use super::stacks::{StackNumber, Stacks};
 use super::thread::{Pthreads, Tasks, Threads};
-use super::watch::{Verdict, Watch};
+use super::watch::{Verdict, Watch, When};
 
 /// The most interpreters of one process that are read.
 const MAX_INTERPRETERS: usize = 256;
@@ -312,16 +312,24 @@ impl Python {
         self.asked.clear();
         self.asked.extend((0..threads.len()).filter(|place| is_expected(&threads[*place])));
         self.plan.clear();
+        // What the only thread does not say itself, the GIL does not either.
+        let alone = !audits && self.is_alone();
         // One thread takes it from nobody, and in a short time few do.
         let exactly = self.cold && threads.len() > 1;
         for one in &mut self.interpreters {
-            one.ask_gil(&mut self.plan, exactly);
+            if alone {
+                one.pass_gil();
+            } else {
+                one.ask_gil(&mut self.plan, exactly);
+            }
         }
         self.read(memory, rider);
         rider.hear(&self.plan);
         let mut known = true;
         for one in &mut self.interpreters {
-            one.hear_gil(&self.plan);
+            if !alone {
+                one.hear_gil(&self.plan);
+            }
             // Nobody that is not listed may have run.
             known &= match one.ran {
                 Ran::Only(.., last) => {
@@ -331,6 +339,7 @@ impl Python {
             };
         }
         let mut gone = self.settle(memory);
+        known &= !alone || self.watches.iter().all(|watch| watch.state.newer == Some(Addr::NULL));
         // Others have run than those that were expected.
         let (asked, interpreters) = (&self.asked, &self.interpreters);
         let is_late = |(place, thread): (usize, &ThreadLook)| {
@@ -358,6 +367,12 @@ impl Python {
         known && !gone
     }
 
+    /// Whether there was one thread when it was read last, which had the GIL.
+    fn is_alone(&self) -> bool {
+        let (watches, interpreters) = (self.watches.as_slice(), self.interpreters.len());
+        matches!(watches, [only] if interpreters == 1 && only.state.rules())
+    }
+
     /// Reads what is planned, and behind it the threads that are asked for.
     fn read(&mut self, memory: &dyn Memory, rider: &mut dyn Rider) {
         let plan = &mut self.plan;
@@ -365,7 +380,8 @@ impl Python {
             one.ask_before(plan);
         }
         for place in &self.asked {
-            self.watches[*place].ask(plan, &self.threads, &self.frames, &self.exceptions, self.cold);
+            let when = When { first: true, cold: self.cold };
+            self.watches[*place].ask(plan, &self.threads, &self.frames, &self.exceptions, when);
         }
         for one in &mut self.interpreters {
             one.ask_after(plan, self.audit.is_some());
@@ -525,7 +541,8 @@ impl Ask for Reader<'_> {
         let Reader { watch, one, plan, means, .. } = self;
         plan.clear();
         let before = one.ask_count(plan);
-        watch.ask(plan, means.threads, means.frames, means.exceptions, false);
+        let when = When { first: false, cold: false };
+        watch.ask(plan, means.threads, means.frames, means.exceptions, when);
         let after = one.ask_count(plan);
         plan.read(means.memory);
         let epochs = one.hear_counts(plan, [before, after]);

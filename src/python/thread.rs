@@ -20,6 +20,8 @@ fields! {
     /// `PyThreadState`, Include/cpython/pystate.h (Include/pystate.h in Python 2).
     struct StateFields in "thread" {
         next: Field<Addr>,
+        /// The state of a thread of the same interpreter that came right after it (Python 3).
+        prev: Option<Field<Addr>>,
         interp: Field<Addr>,
         thread_id: Field<u64>,
         /// From 3.11 on.
@@ -44,6 +46,8 @@ pub struct State {
     pub id: Option<u64>,
     /// Whether it may touch Python objects, where the state says so.
     pub attached: Option<bool>,
+    /// The state of the thread of its interpreter that came right after it; null where it came last.
+    pub newer: Option<Addr>,
 }
 
 /// How the target keeps thread states.
@@ -56,7 +60,12 @@ pub struct Threads {
 impl State {
     /// Whether the other is the state of the same thread.
     pub fn is(&self, other: &State) -> bool {
-        *self == State { attached: self.attached, ..*other }
+        *self == State { attached: self.attached, newer: self.newer, ..*other }
+    }
+
+    /// Whether it says itself that no thread came after it, and that it has the GIL.
+    pub fn rules(&self) -> bool {
+        self.attached == Some(true) && self.newer == Some(Addr::NULL)
     }
 }
 
@@ -109,6 +118,7 @@ impl Threads {
             native: copy.maybe(self.fields.native_thread_id),
             id: copy.maybe(self.fields.id),
             attached: copy.maybe(self.fields.state).map(|state| state == ATTACHED),
+            newer: copy.maybe(self.fields.prev),
         })
     }
 }

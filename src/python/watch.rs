@@ -19,6 +19,7 @@ use crate::memory::{Addr, Memory};
 use crate::model::Torn;
 
 use self::ask::Asked;
+pub use self::ask::When;
 use super::called;
 use super::code::{Codes, Epoch};
 use super::ends::Ends;
@@ -64,6 +65,8 @@ pub struct Watch {
     frames: Extents,
     /// Where those end that lie side by side.
     stack_end: Addr,
+    /// The innermost one said itself that it was it, when it was read last.
+    is_told: bool,
     witnesses: Extents,
     /// For how many looks the witnesses are still read along.
     hearing: u32,
@@ -132,6 +135,7 @@ impl Watch {
             newest: Addr::NULL,
             frames: Extents::new(frames.slack()),
             stack_end: Addr::NULL,
+            is_told: false,
             witnesses: Extents::new(0),
             hearing: 0,
             ends: Ends::default(),
@@ -210,10 +214,14 @@ impl Watch {
     ) -> Heard {
         means.codes.turn();
         self.hearing = self.hearing.saturating_sub(1);
-        let (mut top, still) = match self.top(plan, means) {
+        let (mut top, last) = match self.top(plan, means) {
             Ok(top) => top,
             Err(verdict) => return (None, verdict),
         };
+        let copy = &self.asked.frames[1];
+        self.is_told =
+            !means.frames.are_apart() && called::is(&mut self.frames, copy, plan, top, means.frames);
+        let still = last.or_else(|| self.still(top, plan, means));
         let mut sure = called::is(&mut self.frames, &self.asked.frames[0], plan, top, means.frames);
         let mut end = self.follow(plan, top, means);
         let mut held = self.holds(still == Some(top));
@@ -263,7 +271,7 @@ impl Watch {
         begins && self.chain.iter().take(moved).all(|link| link.agreed)
     }
 
-    /// The innermost frame, and the one that was it when the second copy was read.
+    /// The innermost frame, and the one that was it when the second copy had been read, where that was asked for.
     fn top(&mut self, plan: &Plan, means: &Means<'_>) -> Result<(Addr, Option<Addr>), Verdict> {
         let copy = plan.get(self.asked.state).map(Struct::over).ok_or(Verdict::Gone)?;
         let state = means.threads.state(self.state.at, self.interpreter, copy).ok_or(Verdict::Gone)?;
@@ -275,7 +283,7 @@ impl Watch {
         self.stack_end = copy.maybe(means.frames.stack_end).unwrap_or_default();
         let first = copy.get(means.frames.top.newest());
         self.newest = first;
-        let last = plan.word(self.asked.last);
+        let last = self.asked.last.and_then(|last| plan.word(last));
         if means.frames.top.within(first).is_none() {
             return Ok((first, last));
         }
@@ -290,6 +298,16 @@ impl Watch {
         self.cframes.swap(place, place.saturating_sub(1));
         let within = within.ok_or(Verdict::Broken(StackNumber::default(), Torn::Unreadable))?;
         Ok((within, again.filter(|_| last == Some(first))))
+    }
+
+    /// Which frame was the innermost when the second copy was read, by what frames say of themselves: the one at `top`, or one of those
+    /// that lie side by side.
+    fn still(&mut self, top: Addr, plan: &Plan, means: &Means<'_>) -> Option<Addr> {
+        let copy = &self.asked.frames[1];
+        if self.is_told {
+            return Some(top);
+        }
+        called::innermost(&mut self.frames, copy, plan, self.stack_end.non_null()?.minus(1), means)
     }
 
     /// Follows the chain from `top` through the first copy, and marks where the second one agrees. Tells why it does not

@@ -12,6 +12,15 @@ use super::Watch;
 /// At one look in so many the `_PyCFrame`s are read first.
 const RARELY: u32 = 8;
 
+/// Which read of a thread it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct When {
+    /// The first one of a look.
+    pub first: bool,
+    /// Nothing was read for a while before.
+    pub cold: bool,
+}
+
 /// What was planned of a thread.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
@@ -22,22 +31,23 @@ pub(super) struct Asked {
     pub(super) heard: bool,
     /// The words of which one says which frame is the innermost, where the state does not.
     pub(super) within: Vec<Slot>,
-    /// The same at the end.
-    pub(super) last: Slot,
+    /// The same at the end, where that was asked for.
+    pub(super) last: Option<Slot>,
     pub(super) within_last: Vec<Slot>,
 }
 
 impl Watch {
-    /// Plans what is to be read of it.
+    /// Plans what is to be read of it; `first` where it was not read in this look before.
     ///
-    /// After a while in which nothing was read, what leads the kernel to the frames is not at hand: `cold`.
+    /// Which frame is the innermost at the end, one of the interpreter's own says of itself mostly: only where it did not is that read
+    /// again behind it. After a while in which nothing was read, what leads the kernel to the frames is not at hand: `cold`.
     pub fn ask(
         &mut self,
         plan: &mut Plan,
         threads: &Threads,
         frames: &Frames,
         exceptions: &Exceptions,
-        cold: bool,
+        When { first: is_first, cold }: When,
     ) {
         let Watch {
             state,
@@ -49,6 +59,7 @@ impl Watch {
             turn,
             unmoved,
             stack_end,
+            is_told,
             ..
         } = self;
         let top = frames.top.newest();
@@ -95,8 +106,11 @@ impl Watch {
         let asides: [&mut dyn FnMut(&mut Plan); 2] = [&mut behind, &mut middle];
         extents.plan_twice(plan, frames.span, first, rest, &mut asked.frames, asides);
         asked.within_last.clear();
-        within(plan, cframes, &mut asked.within_last);
-        asked.last = plan.add(top.of(state.at), Addr::SIZE);
+        asked.last = None;
+        if !*is_told || !is_first {
+            within(plan, cframes, &mut asked.within_last);
+            asked.last = Some(plan.add(top.of(state.at), Addr::SIZE));
+        }
     }
 }
 
