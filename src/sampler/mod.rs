@@ -14,6 +14,7 @@ pub mod collections;
 pub mod opcodes;
 pub mod bursts;
 pub mod runs;
+pub mod rests;
 pub mod tracks;
 pub mod occupancy;
 pub mod allowance;

@@ -13,6 +13,7 @@ use super::hold::{Consistency, Hold};
 use super::intern::Interner;
 use super::opcodes::Opcodes;
 use super::places::Places;
+use super::rests::Rests;
 use super::runs::Runs;
 use super::state::States;
 use super::tracks::Tracks;
@@ -22,7 +23,7 @@ use crate::model::{
     Sample, Trouble, TroubleKind,
 };
 use crate::python::plan::Rider;
-use crate::python::{Python, StackNumber, ThreadLook};
+use crate::python::{Python, ThreadLook};
 use crate::target::{Process, Thread, own};
 
 /// The kernel's threads are listed anew at most this often, for threads that are not among them.
@@ -101,24 +102,10 @@ pub struct Sampler {
     /// Where memory is put down to stacks.
     bursts: Option<Bursts>,
     dial: Dial,
-    /// What is said of threads that rest, by their places in the last look, and which list of threads that is.
-    resting: Vec<Option<Resting>>,
+    rests: Rests,
+    /// Which list of threads was looked through last for those that the kernel has and we do not, and whether it had any.
     listed: u64,
-}
-
-/// A thread that waits: what is said of it stays as it is until it runs Python or is due to be asked.
-#[derive(Debug, Clone, Copy)]
-struct Resting {
-    sample: Sample,
-    stack: StackNumber,
-    until: Instant,
-}
-
-impl Resting {
-    fn holds(&self, thread: &ThreadLook, now: Instant) -> bool {
-        let still = !thread.may_have_run && thread.holds_gil == Some(false) && thread.stack == self.stack;
-        still && now < self.until
-    }
+    unknown: bool,
 }
 
 /// So long before a look, nothing else is begun any more.
@@ -156,8 +143,9 @@ impl Sampler {
             opcodes: None,
             bursts: None,
             dial: Dial::default(),
-            resting: Vec::new(),
+            rests: Rests::default(),
             listed: 0,
+            unknown: false,
         }
     }
 
@@ -255,8 +243,7 @@ impl Sampler {
         }
         python.look_along(process.memory(), tasks, rider);
         let doubts = |thread: &ThreadLook| thread.quality.is_partial() || thread.told.is_some();
-        let torn = python.seen.threads.iter().any(doubts);
-        if !torn || !hold.holds_torn(Duration::from_nanos(at.0)) {
+        if !hold.holds_torn(Duration::from_nanos(at.0)) || !python.seen.threads.iter().any(doubts) {
             return false;
         }
         hold.hold(process, || self.python.look_still(process.memory(), tasks, &mut ()))
@@ -306,6 +293,7 @@ impl Sampler {
     /// Sends what was seen since this was last done.
     fn send(&mut self, at: At) -> Result<(), Closed> {
         let Sampler { python, places, interner, events, .. } = self;
+        self.rests.tell(&mut self.runs);
         self.runs.reconsider(|(told, epoch)| {
             let stack = Some(told).filter(|_| python.stacks.epoch() == epoch)?;
             let stack = python.stacks.believed(stack)?;
@@ -324,7 +312,7 @@ impl Sampler {
         if let Some(bursts) = bursts {
             bursts.burst(process, python, tasks, at, Names { tracks, places, interner, events });
             // It looked too: who ran before that is not told to the next look.
-            self.resting.clear();
+            self.rests.clear(&mut self.runs);
         }
     }
 
@@ -345,12 +333,9 @@ impl Sampler {
         }
         self.states.begin(&self.python);
         self.tracks.look(tick.at);
-        if self.listed != self.python.lists() {
-            self.listed = self.python.lists();
-            self.resting.clear();
-        }
-        self.resting.resize(self.python.seen.threads.len(), None);
-        for place in 0..self.python.seen.threads.len() {
+        let threads = self.python.seen.threads.len();
+        self.rests.begin(self.python.lists(), threads, &mut self.runs);
+        for place in 0..threads {
             self.add(place, held, from, tick.at);
         }
         self.runs.look();
@@ -361,42 +346,28 @@ impl Sampler {
 
     /// Adds what the last look saw of one thread.
     fn add(&mut self, place: usize, held: bool, from: At, until: At) {
-        let Sampler { python, places, interner, tracks, states, waits, events, resting, .. } = self;
-        let Some((thread, rests)) = python.seen.threads.get(place).zip(resting.get_mut(place)) else {
+        let Sampler { python, places, interner, tracks, states, waits, events, rests, .. } = self;
+        let Some(thread) = python.seen.threads.get(place) else { return };
+        if !held && rests.count(place, thread, states.now(), (from, until)) {
             return;
-        };
-        let weight = until.since(from);
-        let mut sample = match rests {
-            Some(rests) if rests.holds(thread, states.now()) && !held => {
-                let cpu = rests.sample.cpu.map(|_| Nanos(0));
-                Sample { from, until, weight, cpu, ..rests.sample }
-            }
-            _ => {
-                let met = states.of(thread);
-                // At the first time, how long it ran is not known yet.
-                let lasts = met.rests.filter(|_| !held && met.cpu.is_some() == met.ran.is_some());
-                let sample = Sample {
-                    from,
-                    until,
-                    count: 1,
-                    track: tracks.id(thread, interner, events),
-                    stack: places.stack(thread.stack, python, interner, events),
-                    weight,
-                    cpu: met.cpu.map(|cpu| Nanos(cpu.as_nanos() as u64)),
-                    state: waits.state(met.standing, interner, events),
-                    flags: Flags {
-                        holds_gil: thread.holds_gil,
-                        in_exception: met.in_exception,
-                        ..Flags::default()
-                    },
-                    quality: match thread.quality {
-                        Quality::Whole | Quality::Retried if held => Quality::Stopped,
-                        quality => quality,
-                    },
-                };
-                *rests = lasts.map(|until| Resting { sample, stack: thread.stack, until });
-                sample
-            }
+        }
+        let met = states.of(thread);
+        // At the first time, how long it ran is not known yet.
+        let due = met.rests.filter(|_| !held && met.cpu.is_some() == met.ran.is_some());
+        let mut sample = Sample {
+            from,
+            until,
+            count: 1,
+            track: tracks.id(thread, interner, events),
+            stack: places.stack(thread.stack, python, interner, events),
+            weight: until.since(from),
+            cpu: met.cpu.map(|cpu| Nanos(cpu.as_nanos() as u64)),
+            state: waits.state(met.standing, interner, events),
+            flags: Flags { holds_gil: thread.holds_gil, in_exception: met.in_exception, ..Flags::default() },
+            quality: match thread.quality {
+                Quality::Whole | Quality::Retried if held => Quality::Stopped,
+                quality => quality,
+            },
         };
         if let Some(opcodes) = &mut self.opcodes {
             opcodes.mark(thread.stack, self.process.memory(), python, &mut sample, interner, events);
@@ -406,6 +377,7 @@ impl Sampler {
                 places.stack(python.part(thread, frame)?, python, interner, events)
             });
         }
+        rests.add(place, sample, thread.stack, due, &mut self.runs);
         match thread.told.filter(|_| !held) {
             Some(told) => self.runs.add_open(sample, (told, python.stacks.epoch())),
             None => self.runs.add(sample),
@@ -414,8 +386,11 @@ impl Sampler {
 
     /// Lists the kernel's threads anew when the look met one that is not among them, but not at every look.
     fn list_tasks(&mut self) {
-        let unknown = self.python.seen.threads.iter().any(|thread| thread.native.is_none());
-        if unknown && self.tasks_at.is_none_or(|at| at.elapsed() >= TASKS_EVERY) {
+        if self.listed != self.python.lists() {
+            self.listed = self.python.lists();
+            self.unknown = self.python.seen.threads.iter().any(|thread| thread.native.is_none());
+        }
+        if self.unknown && self.tasks_at.is_none_or(|at| at.elapsed() >= TASKS_EVERY) {
             self.tasks = self.process.threads();
             self.tasks_at = Some(Instant::now());
         }
