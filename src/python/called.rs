@@ -7,7 +7,7 @@
 use crate::layout::Struct;
 use crate::memory::{Addr, Word};
 
-use super::extents::{Copy, Extents, Place};
+use super::extents::{Copy, Extents};
 use super::frame::Frames;
 use super::means::Means;
 use super::plan::Plan;
@@ -32,9 +32,8 @@ pub(super) fn innermost(
 ) -> Option<Addr> {
     let Means { frames, codes, .. } = means;
     let place = extents.find(near, 1).filter(|_| !frames.are_apart())?;
-    let whole = Place { from: 0, to: extents.len_of(place.stretch), ..place };
-    let bytes = copy.get(plan, whole)?;
-    let from = near.0 - place.from as u64;
+    let (start, bytes) = copy.behind_start(plan, place.stretch)?;
+    let from = near.0 - place.from as u64 + start as u64;
     let places = bytes.len().checked_sub(frames.span)? / Addr::SIZE;
     (0..=places).rev().take(MAX_PLACES).find_map(|place| {
         let start = place * Addr::SIZE;

@@ -57,7 +57,12 @@ impl Stretch {
     }
 
     fn plan(&self, plan: &mut Plan) -> Slot {
-        plan.add(Addr(self.from), self.len() as usize)
+        self.plan_from(0, plan)
+    }
+
+    /// All but so many bytes at the start.
+    fn plan_from(&self, start: usize, plan: &mut Plan) -> Slot {
+        plan.add(Addr(self.from).plus(start as u64), (self.len() as usize).saturating_sub(start))
     }
 }
 
@@ -79,6 +84,32 @@ pub struct Copy {
     slots: Vec<Slot>,
     /// Those that were not read.
     left_out: Vec<usize>,
+    start: Start,
+}
+
+/// What need not be read for the second time, or not at all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spared {
+    /// So many stretches at the end of the chain.
+    pub rest: usize,
+    /// What is left out of the second copy.
+    pub start: Start,
+}
+
+/// So many bytes at the start of a stretch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Start {
+    /// The number of the stretch.
+    pub stretch: usize,
+    /// The bytes.
+    pub len: usize,
+}
+
+impl Start {
+    /// How much that is of a stretch.
+    fn of(self, stretch: usize) -> usize {
+        if stretch == self.stretch { self.len } else { 0 }
+    }
 }
 
 impl Extents {
@@ -99,14 +130,14 @@ impl Extents {
     /// the first of the two plans; stretches that the last look did not meet come last.
     ///
     /// The outermost one is read but once, in the middle, where it is one thing of `span` bytes: there is nothing else in it that
-    /// could be of another moment, and all others lie around it. Of those that are one thing, the outermost `rest` are not read
-    /// at all.
+    /// could be of another moment, and all others lie around it. Of those that are one thing, the outermost ones that are `spared` are
+    /// not read at all.
     pub fn plan_twice(
         &mut self,
         plan: &mut Plan,
         span: usize,
         first: Option<Addr>,
-        rest: usize,
+        Spared { rest, start }: Spared,
         [one, two]: &mut [Copy; 2],
         [behind, middle]: [&mut dyn FnMut(&mut Plan); 2],
     ) {
@@ -137,7 +168,10 @@ impl Extents {
         let nothing = plan.add(Addr::NULL, 0);
         let shared = if rest == 0 { single.first().map(|place| stretches[*place].plan(plan)) } else { None };
         middle(plan);
-        others.iter().rev().for_each(|place| two.slots[*place] = stretches[*place].plan(plan));
+        others.iter().rev().for_each(|place| {
+            two.slots[*place] = stretches[*place].plan_from(start.of(*place), plan);
+        });
+        two.start = start;
         for copy in [one, two] {
             single.iter().for_each(|place| copy.slots[*place] = shared.unwrap_or(nothing));
             copy.left_out.clear();
@@ -177,6 +211,13 @@ impl Extents {
                 stretch.hits = stretch.hits.saturating_add(1);
             }
         }
+    }
+
+    /// How much of a stretch lies before the last page that begins at most so many bytes behind its start.
+    pub(super) fn pages(&self, Start { stretch, len }: Start) -> Start {
+        let from = self.stretches.get(stretch).map_or(0, |stretch| stretch.from);
+        let end = (from + len as u64) & !(PAGE - 1);
+        Start { stretch, len: end.saturating_sub(from) as usize }
     }
 
     /// Bytes of a stretch.
@@ -275,7 +316,18 @@ fn with_slack(end: u64, slack: u64) -> u64 {
 impl Copy {
     /// The bytes of a thing, if they arrived.
     pub fn get<'a>(&self, plan: &'a Plan, place: Place) -> Option<&'a [u8]> {
-        plan.get(*self.slots.get(place.stretch)?)?.get(place.from..place.to)
+        let (start, bytes) = self.behind_start(plan, place.stretch)?;
+        bytes.get(place.from.checked_sub(start)?..place.to - start)
+    }
+
+    /// What was read of a stretch, if it arrived, and how many bytes of it come before that.
+    pub(super) fn behind_start<'a>(&self, plan: &'a Plan, stretch: usize) -> Option<(usize, &'a [u8])> {
+        Some((self.start.of(stretch), plan.get(*self.slots.get(stretch)?)?))
+    }
+
+    /// Whether a thing was not read because it was left out.
+    pub(super) fn leaves_out(&self, place: Place) -> bool {
+        place.from < self.start.of(place.stretch) || self.left_out.contains(&place.stretch)
     }
 
     /// The bytes of each stretch, if they arrived.
@@ -381,7 +433,8 @@ mod tests {
             plan.clear();
             let mut middle = None;
             let mut add = |plan: &mut Plan| middle = Some(plan.add(Addr(0x40000), 1));
-            extents.plan_twice(&mut plan, span, None, rest, &mut copies, [&mut |_| (), &mut add]);
+            let spared = Spared { rest, ..Spared::default() };
+            extents.plan_twice(&mut plan, span, None, spared, &mut copies, [&mut |_| (), &mut add]);
             let middle = middle.unwrap();
             let left_out = if span == 8 { rest.min(2) } else { 0 };
             assert_eq!((plan.pieces(), copies[0].left_out().len()), (pieces, left_out));

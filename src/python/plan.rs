@@ -1,5 +1,7 @@
 //! What one look wants to read, put together and read in one call.
 
+use std::time::Instant;
+
 use crate::layout::Struct;
 use crate::memory::{Addr, Memory, Piece, Word};
 
@@ -34,8 +36,8 @@ struct Part {
 
 /// What is read along in the call that a look makes.
 pub trait Rider {
-    /// Plans it.
-    fn ask(&mut self, plan: &mut Plan);
+    /// Plans it in a look that begins `now`.
+    fn ask(&mut self, plan: &mut Plan, now: Instant);
 
     /// Takes what was read.
     fn hear(&mut self, plan: &Plan);
@@ -43,7 +45,7 @@ pub trait Rider {
 
 /// Nothing.
 impl Rider for () {
-    fn ask(&mut self, _: &mut Plan) {}
+    fn ask(&mut self, _: &mut Plan, _: Instant) {}
 
     fn hear(&mut self, _: &Plan) {}
 }

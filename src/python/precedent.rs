@@ -17,6 +17,8 @@ use super::stacks::StackNumber;
 
 /// So many callers of a function have to stand as they stood.
 const MAX_CALLERS: usize = 16;
+/// Of so many of the innermost frames of a stack is remembered what the thread's state says while they run.
+pub(super) const MAX_REMEMBERED: usize = 12;
 /// The most functions that are remembered; when there are more, all are forgotten.
 const MAX_FUNCTIONS: usize = 4096;
 /// And of so many functions that a thread's state tells apart by nothing.
@@ -30,8 +32,8 @@ const USUAL_STRAYS: usize = 3;
 #[derive(Debug, Default)]
 pub(super) struct Precedents {
     rows: FxHashMap<Addr, Row>,
-    /// Where the frame of the last one was, and that one.
-    last: Option<(Addr, StackNumber)>,
+    /// The last one that was kept and its innermost parts, each but once.
+    last: Vec<Part>,
     /// Which functions ran when a thread's state said that.
     marks: FxHashMap<Mark, Vec<Addr>>,
     /// Where innermost frames lay that nobody expected there, those that lie there often first.
@@ -41,6 +43,9 @@ pub(super) struct Precedents {
 /// What a thread's state says at one moment of the function that runs: the word that leads to its frame, and where the frames end that lie
 /// side by side, which is how large the last one is.
 pub(super) type Mark = (Addr, Addr);
+
+/// A stack, where its innermost frame is, and the word of the thread's state that leads there, if that is known.
+pub(super) type Part = (StackNumber, Addr, Option<Addr>);
 
 /// What is remembered of a function.
 #[derive(Debug, Default)]
@@ -72,17 +77,28 @@ impl Precedents {
     pub(super) fn clear(&mut self) {
         self.rows.clear();
         self.marks.clear();
-        self.last = None;
+        self.last.clear();
     }
 
-    /// Whether this was the last one that was kept.
-    pub(super) fn has_last(&self, chain: &[Link], stack: StackNumber) -> bool {
-        self.last == chain.first().map(|link| (link.at, stack))
+    /// Whether this is the last stack that was kept.
+    pub(super) fn has_last(&self, part: &Part) -> bool {
+        self.last.first() == Some(part)
+    }
+
+    /// Whether this is a part of it.
+    pub(super) fn has_part(&self, part: &Part) -> bool {
+        self.last.contains(part)
+    }
+
+    /// Takes in which stack was kept last: its innermost parts down to one that the stack before it has too.
+    pub(super) fn close(&mut self, parts: &[Part], shared: Option<&Part>) {
+        let place = shared.and_then(|shared| self.last.iter().position(|part| part == shared));
+        self.last.splice(..place.unwrap_or(self.last.len()), parts.iter().copied());
+        self.last.truncate(MAX_REMEMBERED);
     }
 
     /// Keeps a stack that was there, the chain that told it, and what the thread's state says while it runs, where that is known.
     pub(super) fn keep(&mut self, chain: &[Link], mark: Option<Mark>, stack: StackNumber) {
-        self.last = chain.first().map(|link| (link.at, stack));
         if let Some(row) = self.row(chain, mark) {
             row.take(chain, stack);
         }
@@ -239,7 +255,6 @@ mod tests {
         precedents.keep_part(&chain[1..], mark(1, 0x12000), StackNumber(2));
         precedents.keep(&chain, mark(1, 0x12040), StackNumber(3));
         precedents.keep(&[link(0x12000, 0x70), chain[1]], mark(1, 0x12040), StackNumber(4));
-        assert!(precedents.has_last(&[link(0x12000, 0)], StackNumber(4)));
         assert_eq!(precedents.marked((Addr(1), Addr(0x12040))), [Addr(0x90), Addr(0x70)]);
         assert_eq!(precedents.marked((Addr(1), Addr(0x12000))), [Addr(0x80)]);
         assert!(precedents.marked((Addr(2), Addr(0x12000))).is_empty());
@@ -249,5 +264,20 @@ mod tests {
         assert_eq!(precedents.rows[&Addr(0x80)].stack, StackNumber(5));
         precedents.clear();
         assert!(precedents.marked((Addr(1), Addr(0x12040))).is_empty());
+    }
+
+    #[test]
+    fn parts_that_two_stacks_share_are_kept_once() {
+        let part = |number: u32| (StackNumber(number), Addr(u64::from(number)), None);
+        let mut precedents = Precedents::default();
+        precedents.close(&[4, 3, 2, 1].map(part), None);
+        assert!(precedents.has_last(&part(4)) && precedents.has_part(&part(1)));
+        precedents.close(&[6, 5].map(part), Some(&part(2)));
+        assert_eq!(precedents.last, [6, 5, 2, 1].map(part));
+        precedents.close(&[7].map(part), None);
+        assert_eq!(precedents.last, [part(7)]);
+        let many: Vec<Part> = (10..10 + MAX_REMEMBERED as u32).map(part).collect();
+        precedents.close(&many, Some(&part(7)));
+        assert_eq!(precedents.last, many);
     }
 }

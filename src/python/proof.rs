@@ -7,7 +7,7 @@ use rustc_hash::FxHashSet;
 use crate::layout::Struct;
 use crate::memory::{Addr, Word};
 
-use super::extents::{Copy, Extents};
+use super::extents::{Copy, Extents, Spared};
 use super::frame::{Frame, Frames, Header, Kind};
 use super::link::{Link, Round};
 use super::means::Means;
@@ -211,7 +211,7 @@ impl Proof<'_> {
     /// Plans one pair of copies.
     fn ask(&self, extents: &mut Extents, plan: &mut Plan) -> Pair {
         let mut pair = Pair { first: self.ask_top(plan), ..Pair::default() };
-        extents.plan_twice(plan, 0, None, 0, &mut pair.copies, [&mut |_| (), &mut |_| ()]);
+        extents.plan_twice(plan, 0, None, Spared::default(), &mut pair.copies, [&mut |_| (), &mut |_| ()]);
         pair.last = self.ask_top(plan);
         pair
     }

@@ -250,6 +250,11 @@ impl Python {
         self.lists
     }
 
+    /// When the last look began.
+    pub fn looked(&self) -> Instant {
+        self.looked
+    }
+
     /// Looks at all threads, and leaves what it saw in [`Python::seen`]: the main interpreter's first, and the oldest first.
     /// `tasks` are the kernel's threads of the process, its own first one first.
     pub fn look(&mut self, memory: &dyn Memory, tasks: &[Thread]) {
@@ -387,7 +392,7 @@ impl Python {
             one.ask_after(plan, self.audit.is_some());
         }
         // What a target writes often comes last: it has to wait for what we read.
-        rider.ask(plan);
+        rider.ask(plan, self.looked);
         plan.read(memory);
         for one in &mut self.interpreters {
             one.hear(plan);

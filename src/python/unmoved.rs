@@ -6,8 +6,12 @@
 //! A chain of Python's frames ends at some of the interpreter's own, from which its outermost function was called. They are written
 //! once, before that function begins, so they rest, which is not to be read, while its frame stands where and as it stood; but one
 //! look in so many reads them.
+//!
+//! Frames side by side far out from the innermost one are read but once while they stand as they stood at the last looks. They could
+//! only have changed after all inside of them had returned, and that would have to be called again, as it was before, in the third of
+//! a microsecond in which a few pages are read.
 
-use super::extents::{Copy, Extents};
+use super::extents::{Copy, Extents, Spared, Start};
 use super::frame::Kind;
 use super::link::{self, Link};
 use super::plan::Plan;
@@ -18,6 +22,10 @@ const FINE: usize = 64;
 /// After so many looks at which the end of the chain and the frame on it stood, it rests; and one in so many it is read.
 const RESTS: u32 = 16;
 const READ: u32 = 32;
+/// How many bytes of frames have to lie between what is read once and the end of the innermost frame, and how many of these have to
+/// stand as well.
+const NEAR: usize = 1024;
+const MARGIN: usize = 256;
 /// The most bytes that are kept from one look to the next.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -35,13 +43,41 @@ pub(super) struct Unmoved {
     rest: usize,
     /// At how many looks in a row these stood, and the frame on them.
     stood: u32,
+    standing: Standing,
+}
+
+/// How much of the stretch in which most stands stood at all of the last looks.
+#[derive(Debug, Clone, Copy, Default)]
+struct Standing {
+    /// At all looks of the last period, and since.
+    known: Start,
+    /// At those of this one, which are so many.
+    least: usize,
+    looks: u32,
+}
+
+impl Standing {
+    fn note(&mut self, now: Start) {
+        if now.stretch != self.known.stretch {
+            *self = Standing { known: Start { len: 0, ..now }, least: now.len, looks: 0 };
+        }
+        self.known.len = self.known.len.min(now.len);
+        self.least = self.least.min(now.len);
+        self.looks += 1;
+        if self.looks >= RESTS {
+            (self.known.len, self.least, self.looks) = (self.least, usize::MAX, 0);
+        }
+    }
 }
 
 impl Unmoved {
-    /// How many stretches at the end of the chain need not be read.
-    pub(super) fn rest(&self, extents: &Extents) -> usize {
-        let kept = !self.bytes.is_empty() && self.version == extents.version();
-        if kept && self.stood >= RESTS && !self.stood.is_multiple_of(READ) { self.rest } else { 0 }
+    /// What need not be read.
+    pub(super) fn spares(&self, extents: &Extents) -> Spared {
+        if self.bytes.is_empty() || self.version != extents.version() {
+            return Spared::default();
+        }
+        let rests = self.stood >= RESTS && !self.stood.is_multiple_of(READ);
+        Spared { rest: if rests { self.rest } else { 0 }, start: extents.pages(self.standing.known) }
     }
 
     /// Has nothing to compare with any more.
@@ -88,12 +124,13 @@ impl Unmoved {
     ) -> usize {
         self.same.clear();
         let stood = std::mem::take(&mut self.stood);
+        let standing = std::mem::take(&mut self.standing);
         if self.bytes.is_empty() || self.version != extents.version() {
             return 0;
         }
         let [one, two] = copies;
         let mut kept = self.bytes.as_slice();
-        for (number, (first, second)) in one.stretches(plan).zip(two.stretches(plan)).enumerate() {
+        for (number, first) in one.stretches(plan).enumerate() {
             if one.left_out().contains(&number) {
                 let len = extents.len_of(number);
                 let Some((_, others)) = kept.split_at_checked(len) else { break };
@@ -102,9 +139,9 @@ impl Unmoved {
                 continue;
             }
             // Behind one that did not arrive, nothing is known of where the others' bytes are.
-            let (Some(first), Some(second)) = (first, second) else { break };
+            let (Some(first), Some((start, second))) = (first, two.behind_start(plan, number)) else { break };
             let Some((before, others)) = kept.split_at_checked(first.len()) else { break };
-            self.same.push(common([first, second, before]));
+            self.same.push(common_from(start, [first, before], second));
             kept = others;
         }
         let (mut stands, mut at) = (0, 0);
@@ -129,7 +166,34 @@ impl Unmoved {
         if stands > self.ends {
             self.stood = stood.saturating_add(1);
         }
+        self.standing = standing;
+        self.standing.note(self.most(chain));
         stands
+    }
+
+    /// How much stands of the stretch in which most does, as far as it is not near the innermost frame there.
+    fn most(&self, chain: &[Link]) -> Start {
+        let Some((stretch, same)) = self.same.iter().enumerate().max_by_key(|(_, same)| **same) else {
+            return Start::default();
+        };
+        let runs = link::runs(chain).filter(|run| run.place.stretch == stretch);
+        let end = runs.map(|run| run.place.to).max().unwrap_or(0);
+        Start { stretch, len: (*same).min(end.saturating_sub(NEAR)) }
+    }
+}
+
+/// How many bytes two copies and the one before them have in common, of which the second begins behind a `start` that the others have.
+/// Nothing, where not all of that is, and some more.
+fn common_from(start: usize, [first, before]: [&[u8]; 2], second: &[u8]) -> usize {
+    let (Some((outer, first)), Some((kept, before))) =
+        (first.split_at_checked(start), before.split_at_checked(start))
+    else {
+        return 0;
+    };
+    match common([first, second, before]) {
+        same if start == 0 => same,
+        same if same >= MARGIN && outer == kept => start + same,
+        _ => 0,
     }
 }
 
@@ -205,12 +269,12 @@ mod tests {
             tape.put(frame, bytes);
             tape.put(end, b"ijklmnop");
             let (mut plan, mut copies) = (Plan::default(), [Copy::default(), Copy::default()]);
-            let rest = unmoved.rest(extents);
-            extents.plan_twice(&mut plan, 8, None, rest, &mut copies, [&mut |_| (), &mut |_| ()]);
+            let spared = unmoved.spares(extents);
+            extents.plan_twice(&mut plan, 8, None, spared, &mut copies, [&mut |_| (), &mut |_| ()]);
             plan.read(&tape);
             let links = unmoved.links(&plan, extents, &copies, &chain);
             unmoved.keep(&plan, extents, &copies[0]);
-            (rest > 0, links)
+            (spared.rest > 0, links)
         };
         assert_eq!(look(&mut extents, b"abcdefgh"), (false, 0));
         let looks: Vec<_> = (0..2 * READ).map(|_| look(&mut extents, b"abcdefgh")).collect();

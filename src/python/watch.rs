@@ -356,12 +356,15 @@ impl Watch {
             }
             let place = extents.find(next, means.frames.span).ok_or(next)?;
             let [one, two] = &asked.frames;
-            let (first, second) = (one.get(plan, place).ok_or(next)?, two.get(plan, place).ok_or(next)?);
+            let first = one.get(plan, place).ok_or(next)?;
+            let second = Some(two.get(plan, place)).filter(|copy| copy.is_some() || two.leaves_out(place));
+            let second = second.ok_or(next)?;
             let mut header = means.frames.header(Struct::over(first));
-            let mut agreed = first == second || {
-                let again = means.frames.header(Struct::over(second));
-                if fresh.is_empty() { header.is_as(&again) } else { header == again }
-            };
+            let mut agreed = second == Some(first)
+                || second.is_some_and(|second| {
+                    let again = means.frames.header(Struct::over(second));
+                    if fresh.is_empty() { header.is_as(&again) } else { header == again }
+                });
             if left {
                 left = header.kind == Kind::Dead;
                 agreed &= !left;
@@ -390,7 +393,7 @@ impl Watch {
         while !next.is_null() && again.len() < MAX_LINKS {
             let Some(place) = self.frames.find(next, frames.span) else { break };
             let copy = &self.asked.frames[1];
-            let header = if copy.left_out().contains(&place.stretch) {
+            let header = if copy.leaves_out(place) {
                 self.chain.iter().rev().find(|link| link.at == next).map(|link| link.header)
             } else {
                 copy.get(plan, place).map(|copy| frames.header(Struct::over(copy)))

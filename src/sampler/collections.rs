@@ -42,9 +42,10 @@ pub struct Collections {
 
 /// Collectors are read in the call that reads the stacks, and before them.
 impl Rider for Collections {
-    fn ask(&mut self, plan: &mut Plan) {
+    fn ask(&mut self, plan: &mut Plan, now: Instant) {
         let rests = self.collecting.iter().all(|(_, collecting)| *collecting == Some(false));
-        self.asked = !rests || self.read_at.is_none_or(|at| self.now().since(at) >= READ_EVERY);
+        let now = self.at(now);
+        self.asked = !rests || self.read_at.is_none_or(|at| now.since(at) >= READ_EVERY);
         if self.asked {
             self.collectors.ask(plan);
         }
@@ -89,14 +90,14 @@ impl Collections {
             own::monotonic().and_then(|now| now.checked_sub(since)).map(|zero| zero.as_nanos() as u64);
     }
 
-    fn now(&self) -> At {
-        At(self.start.map_or(0, |start| start.elapsed().as_nanos() as u64))
+    fn at(&self, moment: Instant) -> At {
+        At(self.start.map_or(0, |start| moment.saturating_duration_since(start).as_nanos() as u64))
     }
 
     /// Takes what the collectors say, as it was read just now.
     fn take(&mut self) {
         // Whatever the read saw was before.
-        let at = self.now();
+        let at = self.at(Instant::now());
         self.read_at = Some(at);
         self.collecting.clear();
         for (state, records) in self.collectors.told() {

@@ -104,10 +104,10 @@ impl States {
         })
     }
 
-    /// Begins a round of asking each thread once.
+    /// Begins a round of asking each thread once of the last look.
     pub fn begin(&mut self, python: &Python) {
         self.round += 1;
-        self.now = Instant::now();
+        self.now = python.looked();
         if self.mutexes_at.is_none_or(|at| self.now.saturating_duration_since(at) >= GILS_EVERY) {
             let memory = self.process.memory();
             self.mutexes.refresh(memory, &python.interpreters(memory).0);

@@ -96,7 +96,7 @@ impl Watch {
         within(plan, before, &mut asked.within);
         asked.state = plan.add(state.at, span);
         within(plan, usual, &mut asked.within);
-        let rest = unmoved.rest(extents);
+        let spared = unmoved.spares(extents);
         let mut behind = |plan: &mut Plan| within(plan, others, &mut asked.within);
         let mut middle = |plan: &mut Plan| {
             if asked.heard {
@@ -104,7 +104,7 @@ impl Watch {
             }
         };
         let asides: [&mut dyn FnMut(&mut Plan); 2] = [&mut behind, &mut middle];
-        extents.plan_twice(plan, frames.span, first, rest, &mut asked.frames, asides);
+        extents.plan_twice(plan, frames.span, first, spared, &mut asked.frames, asides);
         asked.within_last.clear();
         asked.last = None;
         if !*is_told || !is_first {

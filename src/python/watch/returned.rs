@@ -11,14 +11,13 @@ use crate::python::frame::{Frame, Header, Kind};
 use crate::python::link::Link;
 use crate::python::means::Means;
 use crate::python::plan::Plan;
+use crate::python::precedent::MAX_REMEMBERED;
 use crate::python::stacks::{Call, StackNumber, Stacks};
 
 use super::{Verdict, Watch};
 
 /// The most frames of the interpreter's own between two of Python's.
 const MAX_OWN: usize = 4;
-/// Of so many of the innermost frames is remembered what the thread's state says while they run.
-const MAX_REMEMBERED: usize = 12;
 /// A frame of more bytes than this takes longer to be made than to be read.
 const LARGE: u64 = 4096;
 /// So many frames are asked whether they resumed a generator that waits again.
@@ -139,26 +138,37 @@ impl Watch {
 
     /// Remembers a stack that is believed, and with it what the thread's state says while each of its innermost functions runs.
     pub(super) fn remember(&mut self, stack: StackNumber, means: &Means<'_>, stacks: &Stacks) {
-        if self.precedents.has_last(&self.chain, stack) {
-            return;
-        }
         let is_within = means.frames.top.within(self.newest).is_some();
         let mut newest = Some(self.newest);
         let mut part = stack;
+        let mut parts = [(stack, Addr::NULL, None); MAX_REMEMBERED];
+        let (mut kept, mut shared) = (0, None);
         for (place, link) in self.chain.iter().enumerate().take(MAX_REMEMBERED) {
             if link.header.kind != Kind::Python {
                 newest = None;
                 continue;
             }
-            let chain = &self.chain[place..];
-            let mark = if is_within { newest } else { Some(link.at) }.zip(side_by_side(places(chain), means));
-            match part == stack {
-                true => self.precedents.keep(chain, mark, part),
-                false => self.precedents.keep_part(chain, mark, part),
+            let word = if is_within { newest } else { Some(link.at) };
+            let it = (part, link.at, word);
+            // What is around it was kept with it.
+            if if kept == 0 { self.precedents.has_last(&it) } else { self.precedents.has_part(&it) } {
+                shared = Some(it);
+                break;
             }
+            let chain = &self.chain[place..];
+            let mark = word.zip(side_by_side(places(chain), means));
+            match kept {
+                0 => self.precedents.keep(chain, mark, part),
+                _ => self.precedents.keep_part(chain, mark, part),
+            }
+            parts[kept] = it;
+            kept += 1;
             let Some((callers, _)) = stacks.split(part) else { break };
             part = callers;
             newest = newest.filter(|_| !link.header.from_c);
+        }
+        if kept > 0 {
+            self.precedents.close(&parts[..kept], shared.as_ref());
         }
     }
 
