@@ -340,13 +340,15 @@ impl Watch {
         means: &mut Means<'_>,
     ) -> Result<End, Addr> {
         let Watch { frames: extents, chain, fresh, asked, .. } = self;
-        let chain = &chain[moved..];
+        let (changed, chain) = chain.split_at(moved);
         let (mut next, mut python, mut round) = (top, 0, Round::new(top));
         // All inside of here has returned since.
         let mut left = true;
         while !next.is_null() {
-            // A call or a return leads to the innermost link of it; a stack that only became shorter, to any.
-            let candidates = if fresh.is_empty() { chain.len() } else { chain.len().min(1) };
+            // A call or a return leads to the innermost link of it; a stack that only became shorter, to any, unless it begins with one
+            // that changed.
+            let shorter = fresh.is_empty() && changed.first().is_none_or(|link| link.at != next);
+            let candidates = if shorter { chain.len() } else { chain.len().min(1) };
             let joins = chain.iter().take(candidates).position(|link| link.at == next);
             if let Some(place) = joins.filter(|_| chain.len() + fresh.len() <= MAX_FRAMES) {
                 return Ok(End::Joins(moved + place));

@@ -40,8 +40,9 @@ impl Dial {
 
     /// The time between looks, where a new one is wished for.
     pub(super) fn turned(&self) -> Option<Duration> {
-        let nanos = self.shared.wish.swap(0, Ordering::Relaxed);
-        (nanos > 0).then(|| Duration::from_nanos(nanos))
+        // Most often there is none, which is asked for less.
+        let wishes = self.shared.wish.load(Ordering::Relaxed) > 0;
+        wishes.then(|| Duration::from_nanos(self.shared.wish.swap(0, Ordering::Relaxed)))
     }
 
     /// Says what it costs the target.
