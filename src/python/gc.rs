@@ -103,7 +103,9 @@ pub struct Collectors {
     states: Vec<State>,
     /// What is read where nobody else plans.
     plan: Plan,
-    /// What was planned last: a piece, and then [`PIECES`] for each collector.
+    /// What was planned last: the word that says which interpreter is the newest, if it was.
+    newest: Option<Slot>,
+    /// What comes before [`PIECES`] for each collector.
     asked: Slot,
 }
 
@@ -164,6 +166,7 @@ impl Collectors {
             told: Vec::new(),
             states: Vec::new(),
             plan: Plan::default(),
+            newest: None,
             asked: Slot::default(),
         };
         let fits = collectors.lengths().iter().all(|length| *length <= MAX_SPAN);
@@ -179,7 +182,7 @@ impl Collectors {
                 break;
             }
             plan.clear();
-            self.ask(&mut plan);
+            self.ask(&mut plan, true);
             plan.read(memory);
             if self.hear(&plan) {
                 break;
@@ -199,10 +202,13 @@ impl Collectors {
         self.states.iter().zip(self.told.iter().rev().map(|told| told.records.as_slice()))
     }
 
-    /// Plans to read all collectors that were there at the last time.
-    pub fn ask(&mut self, plan: &mut Plan) {
+    /// Plans to read all collectors that were there at the last time. Of one interpreter alone, which does not end before the program,
+    /// it need not be known each time whether others have come: just where all are `listed`.
+    pub fn ask(&mut self, plan: &mut Plan, listed: bool) {
         let lengths = self.lengths();
-        self.asked = plan.add(self.first(), Addr::SIZE);
+        let needed = self.has_many() && (listed || self.watched.len() != 1);
+        self.newest = needed.then(|| plan.add(self.first(), Addr::SIZE));
+        self.asked = plan.add(Addr::NULL, 0);
         for watched in &self.watched {
             for (addr, length) in self.pieces(watched).into_iter().zip(lengths) {
                 plan.add(addr, length);
@@ -297,6 +303,11 @@ impl Collectors {
         }
     }
 
+    /// Whether each interpreter has its own.
+    fn has_many(&self) -> bool {
+        matches!(self.place, Place::Interpreter(..))
+    }
+
     /// The word that points at the newest interpreter.
     fn first(&self) -> Addr {
         match (self.root, &self.runtime) {
@@ -328,7 +339,7 @@ impl Collectors {
             at = next;
         }
         // One collector for all: it is told as the main interpreter's, which is the oldest.
-        if !matches!(self.place, Place::Interpreter(..)) {
+        if !self.has_many() {
             let main = self.watched.pop();
             self.watched = main.into_iter().map(|main| Watched { id: 0, ..main }).collect();
         }
@@ -351,7 +362,7 @@ impl Collectors {
             Place::Runtime(_, fields) | Place::Interpreter(_, fields) => {
                 let stats = fields.stats.offset() as usize + if self.ring.is_some() { 8 } else { array };
                 let span = fields.span.max(fields.generations + generations).max(stats);
-                let next = if matches!(self.place, Place::Interpreter(..)) { Addr::SIZE } else { 0 };
+                let next = if self.has_many() { Addr::SIZE } else { 0 };
                 [0, 0, self.ring.map_or(0, |ring| ring.size), next, span]
             }
         }
@@ -369,8 +380,11 @@ impl Collectors {
 
     /// Reads what a plan brought; whether the list of interpreters is still the one that was watched.
     fn decode(&self, plan: &Plan, told: &mut [Told], states: &mut Vec<State>) -> bool {
-        let Some(mut follows) = plan.word::<Addr>(self.asked) else { return false };
-        let listed = matches!(self.place, Place::Interpreter(..));
+        let first = || self.watched.first().map(|watched| watched.interpreter);
+        let Some(mut follows) = self.newest.map_or_else(first, |newest| plan.word(newest)) else {
+            return false;
+        };
+        let listed = self.has_many();
         for ((number, watched), rings) in self.watched.iter().enumerate().zip(told) {
             let piece = |part: usize| plan.get(self.asked.after(1 + number * PIECES + part));
             let [collecting, enabled, stats, next, state] = std::array::from_fn(piece);

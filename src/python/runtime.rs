@@ -43,7 +43,7 @@ const COLD: Duration = Duration::from_micros(100);
 /// A thread that is met before it was listed makes for a new list at once.
 const LIST_EVERY: Duration = Duration::from_millis(10);
 const LIST_SHARE: u32 = 50;
-/// The same where the GIL tells of a thread as soon as it runs.
+/// The same where the GIL tells of a thread as soon as it runs, or the only one as soon as there is another one.
 const LIST_RARELY: Duration = Duration::from_millis(100);
 
 fields! {
@@ -274,7 +274,7 @@ impl Python {
             self.forget();
         }
         self.steps = MAX_STEPS;
-        let is_told = self.interpreters.iter().all(Interpreter::tells_who_ran);
+        let is_told = self.is_alone() || self.interpreters.iter().all(Interpreter::tells_who_ran);
         let every = if is_told { LIST_RARELY } else { LIST_EVERY };
         let now = Instant::now();
         self.cold = now.saturating_duration_since(std::mem::replace(&mut self.looked, now)) > COLD;

@@ -16,6 +16,8 @@ use crate::target::{Located, Process, own};
 
 /// Collectors that do not collect are read at most this often.
 const READ_EVERY: Nanos = Nanos(100_000);
+/// For interpreters that have come they are asked at most this often.
+const LISTED_EVERY: Nanos = Nanos(10_000_000);
 /// Counters of the collectors are told at most this often.
 const COUNTERS_EVERY: Nanos = Nanos(100_000_000);
 
@@ -35,6 +37,7 @@ pub struct Collections {
     /// They are read along with this look.
     asked: bool,
     read_at: Option<At>,
+    listed_at: Option<At>,
     counters_at: Option<At>,
     counted: Vec<(i64, (Gauge, i64))>,
     ended: Vec<crate::model::gc::Collection>,
@@ -47,7 +50,11 @@ impl Rider for Collections {
         let now = self.at(now);
         self.asked = !rests || self.read_at.is_none_or(|at| now.since(at) >= READ_EVERY);
         if self.asked {
-            self.collectors.ask(plan);
+            let listed = self.listed_at.is_none_or(|at| now.since(at) >= LISTED_EVERY);
+            if listed {
+                self.listed_at = Some(now);
+            }
+            self.collectors.ask(plan, listed);
         }
     }
 
@@ -76,6 +83,7 @@ impl Collections {
             collecting: Vec::new(),
             asked: false,
             read_at: None,
+            listed_at: None,
             counters_at: None,
             counted: Vec::new(),
             ended: Vec::new(),
