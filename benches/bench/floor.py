@@ -16,9 +16,9 @@ SEGMENT = re.compile(r"\{iov_base=(0x[0-9a-f]+|NULL), iov_len=(\d+)\}")
 WAITS = {"futex", "clock_nanosleep", "ppoll", "poll", "epoll_wait", "nanosleep"}
 # The traced rate: fast enough that threads seldom change places between two looks, slow enough to wait at all.
 TRACED_RATE = 1000
-TRACED_SECONDS = 0.6
-# Rounds at the start, in which everything is new.
-FIRST_ROUNDS = 10
+TRACED_SECONDS = 1
+# Rounds at the end are usual ones; at the start, everything is new.
+LAST_ROUNDS = 50
 
 
 def segments(profiler, pid, core):
@@ -61,7 +61,7 @@ def read_rounds(lines):
         elif name in WAITS and under_way[task]:
             rounds[task].append(under_way.pop(task))
     most = max(rounds.values(), key=len, default=[])
-    return most[FIRST_ROUNDS:] or most
+    return most[-LAST_ROUNDS:]
 
 
 def measure(program, pid, parts, rate, seconds, core):

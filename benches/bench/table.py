@@ -18,6 +18,8 @@ GOAL_FIRST_MS = 15
 GOAL_ABOVE_WAKE_US = 15
 GOAL_STOPPED = 1.0
 GOAL_RSS = 15
+# Who takes fewer of the looks that were asked for uses less for it, and is no measure.
+KEEPS_UP = 0.9
 
 
 def number(value, digits=3):
@@ -46,12 +48,17 @@ class Table:
     def best(self, row, name, most=False):
         """The best rival's figure and its name, on this Python or on the one that stands in for it."""
         for on in (row, row._replace(python=STAND_IN.get(row.python, row.python))):
-            found = [(self.figure(on, tool, name), tool) for tool in self.names[1:]]
+            tools = [tool for tool in self.names[1:] if name != "cpu" or self.keeps_up(on, tool)]
+            found = [(self.figure(on, tool, name), tool) for tool in tools]
             found = [pair for pair in found if pair[0] is not None]
             if found:
                 value, tool = (max if most else min)(found)
                 return value, tool if on == row else "%s on %s" % (tool, on.python)
         return None, None
+
+    def keeps_up(self, row, tool):
+        """Whether it takes the looks that are asked for, or most of them."""
+        return (self.figure(row, tool, "rounds") or 0) >= KEEPS_UP * row.rate
 
     def ratios(self, row):
         """Ours by the best rival's, and ours by the floor."""

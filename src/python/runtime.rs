@@ -375,7 +375,7 @@ impl Python {
     /// Whether there was one thread when it was read last, which had the GIL.
     fn is_alone(&self) -> bool {
         let (watches, interpreters) = (self.watches.as_slice(), self.interpreters.len());
-        matches!(watches, [only] if interpreters == 1 && only.state.rules())
+        matches!(watches, [only] if interpreters == 1 && only.state.is_newest_and_attached())
     }
 
     /// Reads what is planned, and behind it the threads that are asked for.

@@ -64,7 +64,7 @@ impl State {
     }
 
     /// Whether it says itself that no thread came after it, and that it has the GIL.
-    pub fn rules(&self) -> bool {
+    pub fn is_newest_and_attached(&self) -> bool {
         self.attached == Some(true) && self.newer == Some(Addr::NULL)
     }
 }

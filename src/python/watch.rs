@@ -9,6 +9,7 @@
 //! returns. A frame that returned before it was read still says which function it was of.
 
 mod ask;
+mod follow;
 mod returned;
 
 use std::time::Instant;
@@ -26,7 +27,7 @@ use super::ends::Ends;
 use super::extents::Extents;
 use super::frame::{Frame, Frames, Header, Kind, MAX_FRAMES};
 use super::hear;
-use super::link::{self, Link, Round};
+use super::link::Link;
 use super::means::Means;
 use super::plan::{Plan, Slot};
 use super::precedent::Precedents;
@@ -40,8 +41,6 @@ use super::unmoved::Unmoved;
 pub(super) const MAX_LINKS: usize = 2 * MAX_FRAMES + 1;
 /// So many of the newest `_PyCFrame`s are read along.
 const MAX_CFRAMES: usize = 3;
-/// How many steps it takes to read a frame alone.
-const SEEK: u32 = 32;
 /// For so many looks after a code object had to be heard, all of the stack's are read along with it.
 const HEARING: u32 = 64;
 
@@ -300,124 +299,6 @@ impl Watch {
         Ok((within, again.filter(|_| last == Some(first))))
     }
 
-    /// Which frame was the innermost when the second copy was read, by what frames say of themselves: the one at `top`, or one of those
-    /// that lie side by side.
-    fn still(&mut self, top: Addr, plan: &Plan, means: &Means<'_>) -> Option<Addr> {
-        let copy = &self.asked.frames[1];
-        if self.is_told {
-            return Some(top);
-        }
-        called::innermost(&mut self.frames, copy, plan, self.stack_end.non_null()?.minus(1), means)
-    }
-
-    /// Follows the chain from `top` through the first copy, and marks where the second one agrees. Tells why it does not
-    /// reach a base, if it does not; fails with the address of a frame that was not read.
-    fn follow(&mut self, plan: &Plan, top: Addr, means: &mut Means<'_>) -> Result<Option<Torn>, Addr> {
-        let stands = self.unmoved.links(plan, &self.frames, &self.asked.frames, &self.chain);
-        let moved = self.chain.len() - stands;
-        self.fresh.clear();
-        let end = self.follow_to(plan, top, moved, means);
-        let joins = if let Ok(End::Joins(place)) = end { place } else { self.chain.len() };
-        self.stands = self.chain.len() - joins;
-        self.frames.meet(link::runs(&self.chain[joins..]).map(|run| run.place));
-        let fresh = self.fresh.len();
-        // Most often as many links are new as were there.
-        if fresh == joins {
-            self.chain[..joins].copy_from_slice(&self.fresh);
-        } else {
-            self.chain.splice(..joins, self.fresh.drain(..));
-        }
-        link::sum_up(&mut self.chain, fresh);
-        end.map(|end| if let End::Torn(torn) = end { Some(torn) } else { None })
-    }
-
-    /// The same, as far as to what stands as it stood: all but the innermost `moved` links.
-    fn follow_to(
-        &mut self,
-        plan: &Plan,
-        top: Addr,
-        moved: usize,
-        means: &mut Means<'_>,
-    ) -> Result<End, Addr> {
-        let Watch { frames: extents, chain, fresh, asked, .. } = self;
-        let (changed, chain) = chain.split_at(moved);
-        let (mut next, mut python, mut round) = (top, 0, Round::new(top));
-        // All inside of here has returned since.
-        let mut left = true;
-        while !next.is_null() {
-            // A call or a return leads to the innermost link of it; a stack that only became shorter, to any, unless it begins with one
-            // that changed.
-            let shorter = fresh.is_empty() && changed.first().is_none_or(|link| link.at != next);
-            let candidates = if shorter { chain.len() } else { chain.len().min(1) };
-            let joins = chain.iter().take(candidates).position(|link| link.at == next);
-            if let Some(place) = joins.filter(|_| chain.len() + fresh.len() <= MAX_FRAMES) {
-                return Ok(End::Joins(moved + place));
-            }
-            if python >= MAX_FRAMES || fresh.len() >= MAX_LINKS || means.step(1).is_none() {
-                return Ok(End::Torn(Torn::TooDeep));
-            }
-            let place = extents.find(next, means.frames.span).ok_or(next)?;
-            let [one, two] = &asked.frames;
-            let first = one.get(plan, place).ok_or(next)?;
-            let second = Some(two.get(plan, place)).filter(|copy| copy.is_some() || two.leaves_out(place));
-            let second = second.ok_or(next)?;
-            let mut header = means.frames.header(Struct::over(first));
-            let mut agreed = second == Some(first)
-                || second.is_some_and(|second| {
-                    let again = means.frames.header(Struct::over(second));
-                    if fresh.is_empty() { header.is_as(&again) } else { header == again }
-                });
-            if left {
-                left = header.kind == Kind::Dead;
-                agreed &= !left;
-                header = means.left(header);
-            }
-            if header.kind == Kind::Dead {
-                return Ok(End::Torn(Torn::Garbage));
-            }
-            python += usize::from(header.kind == Kind::Python);
-            fresh.push(Link::new(next, header, place, agreed));
-            next = header.back;
-            if round.closes(next) {
-                return Ok(End::Torn(Torn::Cycle));
-            }
-        }
-        Ok(End::Base)
-    }
-
-    /// Marks the part from the base up that is the same in the chain that was followed and in the one that leads from
-    /// `top` through the second copy: all others may not have been called yet, or been let go already.
-    fn agree(&mut self, plan: &Plan, top: Option<Addr>, frames: &Frames) {
-        let mut again = std::mem::take(&mut self.again);
-        again.clear();
-        let mut next = top.unwrap_or_default();
-        let mut round = Round::new(next);
-        while !next.is_null() && again.len() < MAX_LINKS {
-            let Some(place) = self.frames.find(next, frames.span) else { break };
-            let copy = &self.asked.frames[1];
-            let header = if copy.leaves_out(place) {
-                self.chain.iter().rev().find(|link| link.at == next).map(|link| link.header)
-            } else {
-                copy.get(plan, place).map(|copy| frames.header(Struct::over(copy)))
-            };
-            let Some(header) = header else { break };
-            again.push((next, header));
-            next = header.back;
-            // What is torn may lead back to itself, and often does.
-            if round.closes(next) {
-                break;
-            }
-        }
-        let mut agreed = next.is_null();
-        let mut others = again.iter().rev();
-        for link in self.chain.iter_mut().rev() {
-            agreed &= others.next() == Some(&(link.at, link.header));
-            link.agreed = agreed;
-        }
-        link::sum_up(&mut self.chain, usize::MAX);
-        self.again = again;
-    }
-
     /// What the chain that was followed is worth.
     fn judge(
         &mut self,
@@ -536,49 +417,6 @@ impl Watch {
         *last_epoch = steady;
         (!unheard).then_some(Named { seen, agreed, torn })
     }
-
-    /// Takes frames that were not read into those that are, from `at` on until the chain leads to one that was, or ends.
-    fn seek(&mut self, at: Addr, plan: &Plan, means: &mut Means<'_>) {
-        for copy in &self.asked.frames {
-            self.frames.lose(plan, copy);
-        }
-        let (mut next, mut number) = (at, 0);
-        let span = means.frames.span;
-        while !next.is_null() && number < MAX_LINKS && self.frames.find(next, span).is_none() {
-            if means.step(SEEK).is_none() {
-                return;
-            }
-            let mut room = Room::default();
-            let Ok(copy) = Struct::read(means.memory, next, span, &mut room) else { return };
-            let header = means.frames.header(copy);
-            // What is left of a frame on a stack leads anywhere.
-            let is_frame = match header.kind {
-                Kind::Dead => means.left(header).kind == Kind::Python,
-                Kind::Own => true,
-                Kind::Python => {
-                    means.codes.last_at(header.code).is_some() || means.learn(header.code).is_ok()
-                }
-            };
-            if !is_frame {
-                return;
-            }
-            means.frames.learn(means.memory, next);
-            self.frames.cover(next, span);
-            next = header.back;
-            number += 1;
-        }
-    }
-}
-
-/// Where following a chain ended.
-#[derive(Debug, Clone, Copy)]
-enum End {
-    /// At its base.
-    Base,
-    /// At this link of what stands as it stood.
-    Joins(usize),
-    /// Before, for this reason.
-    Torn(Torn),
 }
 
 /// What a chain is called.

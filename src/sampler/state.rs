@@ -19,6 +19,8 @@ const ASK_EVERY: Duration = Duration::from_micros(200);
 const HOLDER_EVERY: Duration = Duration::from_millis(4);
 /// One that waits, and has run no Python since it was asked, is asked this often: it may have begun to run something else.
 const WAITING_EVERY: Duration = Duration::from_millis(10);
+/// The same of one that wants the GIL: until it has it, and so may have run Python, it does nothing else.
+const WANTING_EVERY: Duration = Duration::from_millis(100);
 /// The GILs of a process are looked for again this often, for it may make interpreters.
 const GILS_EVERY: Duration = Duration::from_secs(1);
 /// After so many rounds, threads that were not asked since the last time are forgotten.
@@ -115,7 +117,7 @@ impl States {
         }
         if self.round.is_multiple_of(ROUNDS) {
             // Who rests is asked rarely.
-            let lately = self.tidied.checked_sub(2 * WAITING_EVERY).unwrap_or(self.tidied);
+            let lately = self.tidied.checked_sub(2 * WANTING_EVERY).unwrap_or(self.tidied);
             self.threads.retain(|_, known| known.asked.is_some_and(|at| at >= lately));
             self.tidied = self.now;
         }
@@ -140,8 +142,10 @@ impl States {
             held: false,
         });
         let waits = matches!(known.doing, Doing::Waiting(_));
+        let wants_gil = matches!(known.standing, Some((Standing::WantsGil, _)));
         let every = match waits {
             true if thread.holds_gil == Some(true) => Duration::ZERO,
+            true if !thread.may_have_run && wants_gil => WANTING_EVERY,
             true if !thread.may_have_run => WAITING_EVERY,
             false if known.held && thread.holds_gil == Some(true) => HOLDER_EVERY,
             _ => ASK_EVERY,
@@ -163,11 +167,14 @@ impl States {
         let in_exception = known.in_exception;
         let runs = known.doing == Doing::Running;
         let waits = matches!(known.doing, Doing::Waiting(_)) && thread.holds_gil == Some(false);
-        let rests = known.asked.filter(|_| waits).map(|at| at + WAITING_EVERY);
+        let rests = |standing: &Standing| {
+            let every = if *standing == Standing::WantsGil { WANTING_EVERY } else { WAITING_EVERY };
+            known.asked.filter(|_| waits).map(|at| at + every)
+        };
         if let Some((standing, settled)) = &known.standing
             && (*settled || !is_due && !runs)
         {
-            return Met { standing: standing.clone(), cpu, ran, in_exception, rests };
+            return Met { rests: rests(standing), standing: standing.clone(), cpu, ran, in_exception };
         }
         let (standing, settled) = match known.doing {
             Doing::Running => match thread.holds_gil {
@@ -183,6 +190,7 @@ impl States {
             Doing::Blocked => (Standing::Waiting(None), false),
             Doing::Unknown => (Standing::Unknown, false),
         };
+        let rests = rests(&standing);
         known.standing = Some((standing.clone(), settled));
         Met { standing, cpu, ran, in_exception, rests }
     }

@@ -19,6 +19,8 @@ use crate::memory::{Addr, Live};
 
 /// The most that is read of any file below `/proc`, in bytes; `maps` of a process with a million mappings fits.
 const MAX_PROC_FILE: u64 = 128 << 20;
+/// And what most of them have room in.
+const PROC_FILE: usize = 1024;
 /// The most of a command line that is kept, in bytes.
 const MAX_CMDLINE: u64 = 64 << 10;
 /// The most threads that are listed (`kernel.threads-max` is lower on most machines).
@@ -216,7 +218,8 @@ fn numbers(dir: &Path, most: usize) -> Vec<i32> {
 }
 
 fn read_at_most(path: &Path, most: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // A buffer without room takes a call for every few bytes.
+    let mut bytes = Vec::with_capacity(PROC_FILE);
     File::open(path)?.take(most).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
