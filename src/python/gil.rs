@@ -7,7 +7,6 @@ use crate::memory::{Addr, Fault, Memory};
 use crate::target::Root;
 
 use super::plan::{Plan, Slot};
-use super::thread::State;
 
 fields! {
     /// `_PyRuntimeState`, Include/internal/pycore_runtime.h (3.7 to 3.11).
@@ -222,11 +221,11 @@ impl Ran {
 }
 
 impl Holder {
-    /// Whether that is the thread; `None` where nothing says so.
-    pub fn is(self, thread: &State) -> Option<bool> {
+    /// Whether that is the thread with this state, which says itself whether it is `attached`; `None` where nothing says so.
+    pub fn is(self, state: Addr, attached: Option<bool>) -> Option<bool> {
         match self {
-            Holder::State(at) => Some(at == thread.at),
-            Holder::Attached => thread.attached,
+            Holder::State(at) => Some(at == state),
+            Holder::Attached => attached,
             Holder::Unknown => None,
         }
     }

@@ -150,6 +150,8 @@ pub struct ThreadLook {
     pub may_have_run: bool,
     /// Whether it was handling an exception, where its state alone says so.
     pub in_exception: Option<bool>,
+    /// Whether its state says that it is attached.
+    attached: Option<bool>,
     /// Which of [`Python::interpreters`] it is a thread of.
     place: usize,
     /// Its stack was read at least once.
@@ -338,7 +340,7 @@ impl Python {
             // Nobody that is not listed may have run.
             known &= match one.ran {
                 Ran::Only(.., last) => {
-                    last.is_null() || self.watches.iter().any(|watch| watch.state.at == last)
+                    last.is_null() || self.seen.threads.iter().any(|thread| thread.state == last)
                 }
                 Ran::Any => true,
             };
@@ -363,11 +365,10 @@ impl Python {
             self.watches.retain(|watch| !watch.gone);
             self.seen.threads.retain(|thread| thread.read);
         }
-        for (thread, watch) in self.seen.threads.iter_mut().zip(&self.watches) {
+        for thread in &mut self.seen.threads {
             let Some(one) = self.interpreters.get(thread.place) else { continue };
-            thread.holds_gil = one.holder.is(&watch.state);
+            thread.holds_gil = one.holder.is(thread.state, thread.attached);
             thread.may_have_run = one.ran.holds(thread.state);
-            thread.in_exception = watch.in_exception;
         }
         known && !gone
     }
@@ -431,6 +432,8 @@ impl Python {
             };
             (thread.stack, thread.quality, thread.read) = (settled.stack, settled.quality, true);
             thread.told = settled.told;
+            (thread.attached, thread.in_exception) =
+                (watches[*place].state.attached, watches[*place].in_exception);
             if let Some(told) = settled.told.filter(|_| self.learns_later) {
                 self.doubts.add(thread.state, told);
             }
@@ -492,10 +495,8 @@ impl Python {
             self.pthreads.learn(memory, &states, &tasks);
             for state in &states {
                 let known = known.remove(&state.at).filter(|(watch, _)| watch.is(state, at));
-                let (watch, old) = match known {
-                    Some((watch, thread)) => (watch, Some(thread)),
-                    None => (Watch::new(*state, at, &self.frames), None),
-                };
+                let new = || (Watch::new(*state, at, &self.frames), ThreadLook::default());
+                let (watch, old) = known.unwrap_or_else(new);
                 let task = self.pthreads.task(memory, state, &tasks);
                 self.watches.push(watch);
                 self.seen.threads.push(ThreadLook {
@@ -510,13 +511,11 @@ impl Python {
                         None => task.is_some() && task == tasks.first(),
                     },
                     holds_gil: None,
-                    stack: old.as_ref().map_or(StackNumber::default(), |old| old.stack),
-                    quality: old.as_ref().map_or(Quality::Whole, |old| old.quality),
                     told: None,
                     may_have_run: true,
-                    in_exception: None,
+                    attached: state.attached,
                     place,
-                    read: old.as_ref().is_some_and(|old| old.read),
+                    ..old
                 });
             }
         }
