@@ -286,6 +286,31 @@ fn what_is_not_read_again_has_not_changed() {
     }
 }
 
+/// The state of the only thread names one that was made after it, except in Python 2.
+#[test]
+fn a_thread_that_comes_beside_the_only_one_is_seen_at_the_next_look() {
+    const LOOKS: usize = 100;
+    for python in pythons() {
+        let mut target = start(python, include_str!("programs/second.py"));
+        let mut seen = Seen::open(&target);
+        for _ in 0..LOOKS {
+            seen.look();
+            assert_eq!(seen.python.seen.threads.len(), 1, "{}", python.name);
+        }
+        target.tell("");
+        assert_eq!(target.line(), "there");
+        seen.look();
+        if python.name == "2.7" {
+            println!("2.7: no state names another one; all are listed anew in time");
+            wait_until("a second thread", || {
+                seen.look();
+                seen.python.seen.threads.len() == 2
+            });
+        }
+        assert_eq!(seen.python.seen.threads.len(), 2, "{}", python.name);
+    }
+}
+
 #[test]
 fn the_holder_of_the_gil_is_who_says_so_in_shared_memory() {
     use std::os::unix::fs::FileExt;

@@ -346,7 +346,10 @@ impl Python {
             };
         }
         let mut gone = self.settle(memory);
-        known &= !alone || self.watches.iter().all(|watch| watch.state.newer == Some(Addr::NULL));
+        // Nor is there one that the only one names.
+        if let [only] = self.watches.as_slice() {
+            known &= only.state.newer.is_none_or(Addr::is_null);
+        }
         // Others have run than those that were expected.
         let (asked, interpreters) = (&self.asked, &self.interpreters);
         let is_late = |(place, thread): (usize, &ThreadLook)| {

@@ -52,20 +52,21 @@ struct Standing {
     /// At all looks of the last period, and since.
     known: Start,
     /// At those of this one, which are so many.
-    least: usize,
+    least: Option<usize>,
     looks: u32,
 }
 
 impl Standing {
     fn note(&mut self, now: Start) {
         if now.stretch != self.known.stretch {
-            *self = Standing { known: Start { len: 0, ..now }, least: now.len, looks: 0 };
+            *self = Standing { known: Start { len: 0, ..now }, ..Standing::default() };
         }
         self.known.len = self.known.len.min(now.len);
-        self.least = self.least.min(now.len);
+        let least = self.least.map_or(now.len, |least| least.min(now.len));
+        self.least = Some(least);
         self.looks += 1;
         if self.looks >= RESTS {
-            (self.known.len, self.least, self.looks) = (self.least, usize::MAX, 0);
+            *self = Standing { known: Start { len: least, ..now }, ..Standing::default() };
         }
     }
 }
@@ -289,6 +290,71 @@ mod tests {
             [look(&mut extents, b"ABCDEFGH"), look(&mut extents, b"ABCDEFGH")],
             [(true, 0), (false, 2)]
         );
+    }
+
+    #[test]
+    fn what_stood_for_long_far_from_the_innermost_frame_is_read_once_until_it_changes() {
+        // Three pages of frames, the innermost one at their end.
+        let (base, len) = (0x10000, 3 * 4096);
+        let mut memory = vec![7; len];
+        let mut extents = Extents::new(0);
+        (0..len).step_by(64).for_each(|at| extents.cover(Addr(base + at as u64), 64));
+        let header = Header {
+            kind: Kind::Python,
+            code: Addr(1),
+            back: Addr::NULL,
+            instruction: 0,
+            copy: 0,
+            from_c: false,
+        };
+        let mut chain: Vec<_> = (0..len)
+            .step_by(64)
+            .rev()
+            .map(|at| {
+                let at = Addr(base + at as u64);
+                Link::new(at, header, extents.find(at, 64).unwrap(), true)
+            })
+            .collect();
+        let links = chain.len();
+        link::sum_up(&mut chain, links);
+        let mut unmoved = Unmoved::default();
+        let mut look = |memory: &[u8]| {
+            let mut tape = Tape::default();
+            tape.put(Addr(base), memory);
+            let (mut plan, mut copies) = (Plan::default(), [Copy::default(), Copy::default()]);
+            let spared = unmoved.spares(&extents);
+            extents.plan_twice(&mut plan, 64, None, spared, &mut copies, [&mut |_| (), &mut |_| ()]);
+            plan.read(&tape);
+            let stands = unmoved.links(&plan, &extents, &copies, &chain);
+            unmoved.keep(&plan, &extents, &copies[0]);
+            (spared.start.len, stands)
+        };
+        let spared: Vec<_> = (0..=RESTS + 1).map(|_| look(&memory)).collect();
+        assert!(spared[..=RESTS as usize].iter().all(|(spared, _)| *spared == 0), "{spared:?}");
+        // The last page is near the innermost frame.
+        assert_eq!(spared[RESTS as usize + 1], (2 * 4096, links));
+        // Where it moves, all from there on does, and less is left out.
+        memory[len - 1] = 8;
+        assert_eq!(look(&memory), (2 * 4096, links - 1));
+        memory[5000] = 8;
+        assert_eq!(look(&memory), (2 * 4096, 0));
+        assert_eq!(look(&memory), (0, links));
+    }
+
+    #[test]
+    fn of_what_is_read_once_nothing_is_told_where_what_is_behind_it_moved() {
+        let bytes = vec![7; 1000];
+        let mut moved = bytes.clone();
+        assert_eq!(common_from(0, [&bytes, &bytes], &bytes), 1000);
+        assert_eq!(common_from(500, [&bytes, &bytes], &bytes[500..]), 1000);
+        moved[500 + MARGIN + FINE] = 8;
+        assert!(common_from(500, [&bytes, &bytes], &moved[500..]) >= 500 + MARGIN);
+        moved[500 + MARGIN - 1] = 8;
+        assert_eq!(common_from(500, [&bytes, &bytes], &moved[500..]), 0);
+        moved = bytes.clone();
+        moved[3] = 8;
+        assert_eq!(common_from(500, [&moved, &bytes], &bytes[500..]), 0);
+        assert_eq!(common_from(500, [&bytes[..400], &bytes], &bytes), 0);
     }
 
     #[test]

@@ -98,3 +98,74 @@ impl Rests {
         self.rows.clear();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::{Event, Flags, Quality, State, TrackId};
+
+    #[test]
+    fn looks_at_who_rests_are_told_as_if_each_had_been_told() {
+        let (now, stack) = (Instant::now(), StackNumber::default());
+        let sample = |from, until, count, cpu| Sample {
+            from: At(from),
+            until: At(until),
+            count,
+            track: TrackId(0),
+            stack: None,
+            weight: Nanos(until - from),
+            cpu: Some(Nanos(cpu)),
+            state: State::WantsGil,
+            flags: Flags::default(),
+            quality: Quality::Whole,
+        };
+        let mut thread = ThreadLook::default();
+        thread.holds_gil = Some(false);
+        let (mut rests, mut runs) = (Rests::default(), Runs::default());
+        rests.begin(1, 1, &mut runs);
+        assert!(!rests.count(0, &thread, now, (At(0), At(10))), "nothing is known of it yet");
+        rests.add(0, sample(0, 10, 1, 4), stack, Some(now + Duration::from_secs(1)), &mut runs);
+        runs.add(sample(0, 10, 1, 4));
+        for look in 1..5 {
+            assert!(rests.count(0, &thread, now, (At(10 * look), At(10 * look + 10))));
+        }
+        // A pause between looks, a thread that may have run, and one that is due.
+        assert!(!rests.count(0, &thread, now, (At(60), At(70))));
+        assert!(!rests.count(0, &thread, now + Duration::from_secs(1), (At(50), At(60))));
+        thread.may_have_run = true;
+        assert!(!rests.count(0, &thread, now, (At(50), At(60))));
+        rests.add(0, sample(60, 70, 1, 0), stack, None, &mut runs);
+        runs.add(sample(60, 70, 1, 0));
+        let Event::Samples { rows, .. } = runs.take(At(70), Vec::new()) else { panic!("no samples") };
+        assert_eq!(rows, [sample(0, 50, 5, 4), sample(60, 70, 1, 0)]);
+    }
+
+    #[test]
+    fn another_list_has_other_places_and_nothing_that_was_counted_is_lost() {
+        let mut thread = ThreadLook::default();
+        thread.holds_gil = Some(false);
+        let now = Instant::now();
+        let sample = Sample {
+            from: At(0),
+            until: At(10),
+            count: 1,
+            track: TrackId(0),
+            stack: None,
+            weight: Nanos(10),
+            cpu: None,
+            state: State::Native,
+            flags: Flags::default(),
+            quality: Quality::Whole,
+        };
+        let (mut rests, mut runs) = (Rests::default(), Runs::default());
+        rests.begin(1, 1, &mut runs);
+        rests.add(0, sample, StackNumber::default(), Some(now + Duration::from_secs(1)), &mut runs);
+        assert!(rests.count(0, &thread, now, (At(10), At(20))));
+        rests.begin(2, 2, &mut runs);
+        assert!(!rests.count(0, &thread, now, (At(20), At(30))));
+        let Event::Samples { rows, .. } = runs.take(At(30), Vec::new()) else { panic!("no samples") };
+        assert_eq!(rows.iter().map(|row| (row.from, row.until)).collect::<Vec<_>>(), [(At(10), At(20))]);
+    }
+}
