@@ -21,17 +21,17 @@ pub(super) fn is(extents: &mut Extents, copy: &Copy, plan: &Plan, top: Addr, fra
     bytes.is_some_and(|bytes| frames.is_called(Struct::over(bytes)))
 }
 
-/// The innermost frame that is called in a copy, in the stretch in which `near` lies. Frames of the interpreter's own lie there in the
-/// order of their calls.
+/// The innermost frame that is called in a copy, in the stretch that something at `near` lies in, with all of its `len` bytes. Frames of
+/// the interpreter's own lie there in the order of their calls.
 pub(super) fn innermost(
     extents: &mut Extents,
     copy: &Copy,
     plan: &Plan,
-    near: Addr,
+    (near, len): (Addr, usize),
     means: &Means<'_>,
 ) -> Option<Addr> {
     let Means { frames, codes, .. } = means;
-    let place = extents.find(near, 1).filter(|_| !frames.are_apart())?;
+    let place = extents.find(near, len).filter(|_| !frames.are_apart())?;
     let (start, bytes) = copy.behind_start(plan, place.stretch)?;
     let from = near.0 - place.from as u64 + start as u64;
     let places = bytes.len().checked_sub(frames.span)? / Addr::SIZE;

@@ -227,7 +227,13 @@ impl Watch {
         if (!held || end.is_err())
             && !sure
             && self.chain.first().is_none_or(|link| means.codes.last_at(link.header.code).is_none())
-            && let Some(called) = called::innermost(&mut self.frames, &self.asked.frames[0], plan, top, means)
+            && let Some(called) = called::innermost(
+                &mut self.frames,
+                &self.asked.frames[0],
+                plan,
+                (top, means.frames.span),
+                means,
+            )
         {
             (top, sure) = (called, true);
             self.unmoved.forget();

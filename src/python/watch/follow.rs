@@ -34,7 +34,7 @@ impl Watch {
         if self.is_told {
             return Some(top);
         }
-        called::innermost(&mut self.frames, copy, plan, self.stack_end.non_null()?.minus(1), means)
+        called::innermost(&mut self.frames, copy, plan, (self.stack_end.non_null()?.minus(1), 1), means)
     }
 
     /// Follows the chain from `top` through the first copy, and marks where the second one agrees. Tells why it does not
