@@ -248,6 +248,47 @@ fn a_frame_where_none_was_is_found_and_then_expected() {
     }
 }
 
+/// A frame that begins within what is read and ends behind it is no reason to tell the one that called it instead.
+#[test]
+fn a_function_whose_frame_begins_where_what_was_read_ends_is_met() {
+    const PAGE: u64 = 4096;
+    let side_by_side = |played: &Played| matches!(played.name.as_str(), "3.11" | "3.13");
+    for mut played in Played::styles().into_iter().filter(side_by_side) {
+        let mut expected = std::mem::take(&mut played.expected);
+        let place = expected.iter().position(|thread| thread.name.as_deref() == Some("methods")).unwrap();
+        let (top, end) = (played.top("methods"), played.stack_end("methods").expect("it is there"));
+        let frame = played.word(top);
+        let [previous, code, instr] = ["previous", "code", "instr"].map(|key| played.key("iframe", key));
+        let last = (frame + PAGE) & !(PAGE - 1);
+        played.memory.tape.borrow_mut().put(Addr(last), &[0; PAGE as usize]);
+        // The first one makes what is read reach to the end of its page, over which the second one lies.
+        for (number, at) in [last - 512, last - 40].into_iter().enumerate() {
+            let caller = played.word(top);
+            assert!(at > caller + 64, "{}: no room in this page", played.name);
+            // The same function again, which nobody has met there.
+            let (from, to) = (played.word(caller + code), (number as u64 + 1) << 40);
+            for at in (0..1024).step_by(8) {
+                played.put(to + at, (&played.memory as &dyn Memory).get(Addr(from + at)).unwrap_or(0));
+            }
+            for word in (0..128).step_by(8) {
+                played.put(at + word, played.word(caller + word));
+            }
+            played.put(at + code, to);
+            played.put(at + instr, played.word(caller + instr) - from + to);
+            played.put(at + previous, caller);
+            // It was called from C: so its caller says that it runs, too.
+            played.put_runs(at, true);
+            played.put(top, at);
+            played.put(end, at + 128);
+            let inner = expected[place].frames[0].clone();
+            expected[place].frames.insert(0, inner);
+            played.run();
+            played.look();
+            played.check(&expected);
+        }
+    }
+}
+
 #[test]
 fn threads_that_end_and_begin_are_seen_to() {
     for mut played in Played::styles() {

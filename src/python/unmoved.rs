@@ -8,8 +8,8 @@
 //! look in so many reads them.
 //!
 //! Frames side by side far out from the innermost one are read but once while they stand as they stood at the last looks. They could
-//! only have changed after all inside of them had returned, and that would have to be called again, as it was before, in the third of
-//! a microsecond in which a few pages are read.
+//! only have changed after all inside of them had returned, and that would have to be called again, as it was before, in the time in which
+//! a few pages are copied.
 
 use super::extents::{Copy, Extents, Spared, Start};
 use super::frame::Kind;
@@ -219,6 +219,10 @@ mod tests {
     use crate::memory::{Addr, Tape};
     use crate::python::frame::{Header, Kind};
 
+    fn header(code: Addr, kind: Kind) -> Header {
+        Header { kind, code, back: Addr::NULL, instruction: 0, copy: 0, from_c: false }
+    }
+
     #[test]
     fn what_lies_behind_a_stretch_that_did_not_arrive_is_not_compared_with_its_bytes() {
         let look = |memory: &[(u64, &[u8; 8])], extents: &mut Extents| {
@@ -231,14 +235,7 @@ mod tests {
         };
         let mut extents = Extents::new(0);
         [0x10000, 0x30000].into_iter().for_each(|at| extents.cover(Addr(at), 8));
-        let header = Header {
-            kind: Kind::Python,
-            code: Addr(1),
-            back: Addr::NULL,
-            instruction: 0,
-            copy: 0,
-            from_c: false,
-        };
+        let header = header(Addr(1), Kind::Python);
         let place = extents.find(Addr(0x30000), 8).unwrap();
         let chain = [Link::new(Addr(0x30000), header, place, true)];
         let (mut unmoved, both) = (Unmoved::default(), [(0x10000, b"abcdefgh"), (0x30000, b"ijklmnop")]);
@@ -254,14 +251,6 @@ mod tests {
         let (end, frame) = (Addr(0x30000), Addr(0x10000));
         let mut extents = Extents::new(0);
         [end, frame].into_iter().for_each(|at| extents.cover(at, 8));
-        let header = |at: Addr, kind| Header {
-            kind,
-            code: at,
-            back: Addr::NULL,
-            instruction: 0,
-            copy: 0,
-            from_c: false,
-        };
         let chain = [(frame, Kind::Python), (end, Kind::Own)]
             .map(|(at, kind)| Link::new(at, header(at, kind), extents.find(at, 8).unwrap(), true));
         let mut unmoved = Unmoved::default();
@@ -299,14 +288,7 @@ mod tests {
         let mut memory = vec![7; len];
         let mut extents = Extents::new(0);
         (0..len).step_by(64).for_each(|at| extents.cover(Addr(base + at as u64), 64));
-        let header = Header {
-            kind: Kind::Python,
-            code: Addr(1),
-            back: Addr::NULL,
-            instruction: 0,
-            copy: 0,
-            from_c: false,
-        };
+        let header = header(Addr(1), Kind::Python);
         let mut chain: Vec<_> = (0..len)
             .step_by(64)
             .rev()

@@ -58,6 +58,13 @@ pub enum Standing {
     Unknown,
 }
 
+impl Standing {
+    /// How long one that waits is left alone before it is asked again.
+    fn rests(&self) -> Duration {
+        if *self == Standing::WantsGil { WANTING_EVERY } else { WAITING_EVERY }
+    }
+}
+
 /// A thread, as it was met.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Met {
@@ -142,11 +149,11 @@ impl States {
             held: false,
         });
         let waits = matches!(known.doing, Doing::Waiting(_));
-        let wants_gil = matches!(known.standing, Some((Standing::WantsGil, _)));
         let every = match waits {
             true if thread.holds_gil == Some(true) => Duration::ZERO,
-            true if !thread.may_have_run && wants_gil => WANTING_EVERY,
-            true if !thread.may_have_run => WAITING_EVERY,
+            true if !thread.may_have_run => {
+                known.standing.as_ref().map_or(WAITING_EVERY, |(standing, _)| standing.rests())
+            }
             false if known.held && thread.holds_gil == Some(true) => HOLDER_EVERY,
             _ => ASK_EVERY,
         };
@@ -167,10 +174,7 @@ impl States {
         let in_exception = known.in_exception;
         let runs = known.doing == Doing::Running;
         let waits = matches!(known.doing, Doing::Waiting(_)) && thread.holds_gil == Some(false);
-        let rests = |standing: &Standing| {
-            let every = if *standing == Standing::WantsGil { WANTING_EVERY } else { WAITING_EVERY };
-            known.asked.filter(|_| waits).map(|at| at + every)
-        };
+        let rests = |standing: &Standing| known.asked.filter(|_| waits).map(|at| at + standing.rests());
         if let Some((standing, settled)) = &known.standing
             && (*settled || !is_due && !runs)
         {

@@ -128,7 +128,9 @@ impl Watch {
             let Some(place) = self.frames.find(next, frames.span) else { break };
             let copy = &self.asked.frames[1];
             let header = if copy.leaves_out(place) {
-                self.chain.iter().rev().find(|link| link.at == next).map(|link| link.header)
+                // Once is enough for what stands as it stood, and for nothing else.
+                let mut stands = self.chain.iter().rev().take(self.stands);
+                stands.find(|link| link.at == next).map(|link| link.header)
             } else {
                 copy.get(plan, place).map(|copy| frames.header(Struct::over(copy)))
             };

@@ -151,7 +151,11 @@ impl Watch {
             let word = if is_within { newest } else { Some(link.at) };
             let it = (part, link.at, word);
             // What is around it was kept with it.
-            if if kept == 0 { self.precedents.has_last(&it) } else { self.precedents.has_part(&it) } {
+            let is_kept = match kept {
+                0 => self.precedents.has_last(&it),
+                _ => self.precedents.has_part(&it),
+            };
+            if is_kept {
                 shared = Some(it);
                 break;
             }
