@@ -493,6 +493,52 @@ fn a_function_is_known_by_the_size_of_its_frame_where_another_one_has_come_to_li
     assert!(tried > 0, "no layout has frames side by side");
 }
 
+/// Where the innermost frame's address lies elsewhere than the thread's state, it is read behind it. The state says how many calls were
+/// under way: one that had not begun yet, or had returned and not been let go, is not told.
+#[test]
+fn a_function_is_innermost_while_the_state_counts_its_call() {
+    let is_elsewhere = |played: &Played| {
+        played.layout().fact::<String>("frame.newest").is_ok_and(|newest| newest == "cframe")
+    };
+    let mut tried = 0;
+    for mut played in Played::all().into_iter().filter(is_elsewhere) {
+        let place = played.place("methods");
+        played.look();
+        let callee = seen(&played.python)[place].frames.clone();
+        let (top, state) = (played.top("methods"), played.state("methods"));
+        let (limit, remaining) = (
+            state + played.key("thread", "recursion_limit"),
+            state + played.key("thread", "recursion_remaining"),
+        );
+        let calls = |played: &Played, number: usize| {
+            let left = played.word(limit) as u32 - number as u32;
+            played.memory.tape.borrow_mut().put(Addr(remaining), &left.to_le_bytes());
+        };
+        let (frame, depth) = (played.word(top), callee.len());
+        let caller = played.word(played.back(frame));
+        for (innermost, number, expected) in [
+            (frame, depth, &callee[..]),
+            // It was made, and not called yet.
+            (frame, depth - 1, &callee[1..]),
+            // It has returned since.
+            (caller, depth, &callee[..]),
+            // It had returned, and was not let go yet.
+            (caller, depth - 1, &callee[1..]),
+        ] {
+            played.put(top, innermost);
+            played.put_runs(frame, innermost == frame);
+            played.put_runs(caller, innermost == caller);
+            calls(&played, number);
+            played.run();
+            played.look();
+            let said = (innermost == frame, depth - number);
+            assert_eq!(seen(&played.python)[place].frames, expected, "{} {said:?}", played.name);
+        }
+        tried += 1;
+    }
+    assert!(tried > 0, "no layout has the innermost frame elsewhere");
+}
+
 /// Two copies of a whole stack may agree by accident, again and again; the copies that a call is looked for by do not.
 #[test]
 fn a_call_that_is_not_there_when_it_is_looked_for_is_not_told() {

@@ -122,6 +122,8 @@ pub struct Frames {
     pub top: Top,
     /// And where its frames end that lie side by side, if they do.
     pub stack_end: Option<Field<Addr>>,
+    /// And by which two numbers how many calls are under way, which is the difference; in 3.11 those of C count, too.
+    recursion: Option<(Field<i32>, Field<i32>)>,
     /// How many bytes of a frame are read.
     pub span: usize,
 }
@@ -197,6 +199,8 @@ impl Frames {
                 current_frame: Option<Field<Addr>>,
                 cframe: Option<Field<Addr>>,
                 datastack_top: Option<Field<Addr>>,
+                recursion_limit: Option<Field<i32>>,
+                recursion_remaining: Option<Field<i32>>,
             }
         }
         let (style, span) = match layout.fact::<String>("frame.style")?.as_str() {
@@ -223,12 +227,31 @@ impl Frames {
                 return Err(Missing::Key { layout, section, key });
             }
         };
-        Ok(Frames { style, top, stack_end: thread.datastack_top, span })
+        let recursion = match top {
+            Top::CFrame(..) => thread.recursion_limit.zip(thread.recursion_remaining),
+            Top::State(_) => None,
+        };
+        Ok(Frames { style, top, stack_end: thread.datastack_top, recursion, span })
     }
 
     /// Whether each lies somewhere else: most of those of the interpreter's own lie side by side.
     pub fn are_apart(&self) -> bool {
         matches!(self.style, Style::Objects(_))
+    }
+
+    /// How many calls are under way by what a thread's state says, where the innermost frame is kept elsewhere: no fewer than there are
+    /// frames of Python's.
+    pub fn depth(&self, state: Struct<'_>) -> Option<usize> {
+        let (limit, remaining) = self.recursion?;
+        usize::try_from(state.get(limit).checked_sub(state.get(remaining))?).ok()
+    }
+
+    /// How many bytes of a thread's state are read of it.
+    pub fn state_span(&self) -> usize {
+        let end = |field: Field<Addr>| field.offset() as usize + Addr::SIZE;
+        let recursion = self.recursion.map(|(one, two)| one.offset().max(two.offset()) as usize + i32::SIZE);
+        let ends = [Some(end(self.top.newest())), self.stack_end.map(end), recursion];
+        ends.into_iter().flatten().max().unwrap_or_default()
     }
 
     /// How far beyond a frame the next ones may lie.

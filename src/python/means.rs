@@ -25,6 +25,8 @@ pub struct Means<'a> {
     pub exceptions: &'a Exceptions,
     /// How many more steps the look may take.
     pub steps: &'a mut u32,
+    /// The target holds still.
+    pub still: bool,
 }
 
 impl Means<'_> {

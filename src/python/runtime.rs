@@ -418,9 +418,10 @@ impl Python {
                 mentions: self.mentions.as_mut(),
                 exceptions: &self.exceptions,
                 steps: &mut self.steps,
+                still: self.still,
             };
             let until = if self.learns_later { None } else { Some(Instant::now() + PROVING) };
-            let mut reader = Reader { watch, one, plan: solo, means, until, still: self.still };
+            let mut reader = Reader { watch, one, plan: solo, means, until };
             let first = reader.watch.hear(plan, one.epochs, &mut reader.means, stacks);
             if let (Some(audit), Verdict::Whole(stack)) = (&mut self.audit, first.1) {
                 let proven =
@@ -540,7 +541,6 @@ struct Reader<'a> {
     means: Means<'a>,
     /// Until when calls are looked for; `None` where they are not looked for now.
     until: Option<Instant>,
-    still: bool,
 }
 
 impl Ask for Reader<'_> {
@@ -571,7 +571,7 @@ impl Ask for Reader<'_> {
     }
 
     fn is_still(&self) -> bool {
-        self.still
+        self.means.still
     }
 
     fn retries(&self) -> u32 {

@@ -117,7 +117,8 @@ fn take(
                     });
                     if let Some(stack) = believed {
                         early = early.or(Some(Settled::of(stack, Quality::Probable)));
-                        if known || sure || retries == 0 {
+                        // While the target holds still, another read says what is there.
+                        if !ask.is_still() && (known || sure || retries == 0) {
                             return early;
                         }
                     }
@@ -147,7 +148,7 @@ fn take(
         {
             return early.or(Some(partial));
         }
-        *told = told.or(verdict.told().filter(|_| top == anchor));
+        *told = told.or(verdict.told().filter(|_| top == anchor && !ask.is_still()));
         heard = ask.again(stacks);
     }
 }
@@ -356,6 +357,18 @@ mod tests {
         let settled = settle(first, &mut stacks, &mut told).unwrap();
         assert_eq!((settled.stack, settled.quality), (NEW, Quality::Whole));
         assert!(stacks.was_whole(NEW));
+    }
+
+    #[test]
+    fn while_the_target_holds_still_what_is_there_is_told_and_not_what_is_remembered() {
+        let remembered = Verdict::Changed { seen: Some(KNOWN), sure: true, agreed: NONE };
+        let reads = [(1, remembered), (1, Verdict::Whole(NEW))];
+        for (still, expected) in [(false, (KNOWN, Quality::Probable)), (true, (NEW, Quality::Retried))] {
+            let (mut stacks, mut told) = (made(), Told { still, ..Told::of(&reads, false) });
+            let first = told.again(&mut stacks);
+            let settled = settle(first, &mut stacks, &mut told).unwrap();
+            assert_eq!((settled.stack, settled.quality, settled.told), (expected.0, expected.1, None));
+        }
     }
 
     /// Counts how often it reads again.

@@ -77,6 +77,8 @@ struct Row {
     callers: StackNumber,
     frame: Frame,
     path: PathNumber,
+    /// How many frames it has.
+    height: u32,
     /// All calls were seen to happen.
     proven: bool,
 }
@@ -125,7 +127,8 @@ impl Stacks {
                 self.recursive.insert(frame.code);
             }
             let path = self.path_on(callers, frame.code);
-            self.rows.push(Row { callers, frame, path, proven: callers == StackNumber::default() });
+            let height = self.height(callers) as u32 + 1;
+            self.rows.push(Row { callers, frame, path, height, proven: callers == StackNumber::default() });
         }
         number
     }
@@ -232,9 +235,14 @@ impl Stacks {
         })
     }
 
+    /// How many frames a stack has.
+    pub fn height(&self, number: StackNumber) -> usize {
+        self.row(number).map_or(0, |row| row.height as usize)
+    }
+
     /// The part of a stack that has so many frames from the base up; `None` where it has fewer.
     pub fn lowest(&self, number: StackNumber, depth: usize) -> Option<StackNumber> {
-        let above = self.frames(number).count().checked_sub(depth)?;
+        let above = self.height(number).checked_sub(depth)?;
         (0..above).try_fold(number, |number, _| Some(self.split(number)?.0))
     }
 

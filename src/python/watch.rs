@@ -64,6 +64,8 @@ pub struct Watch {
     frames: Extents,
     /// Where those end that lie side by side.
     stack_end: Addr,
+    /// No more frames of Python's than that were there, by the same copy of its state.
+    depth: Option<usize>,
     /// The innermost one said itself that it was it, when it was read last.
     is_told: bool,
     witnesses: Extents,
@@ -134,6 +136,7 @@ impl Watch {
             newest: Addr::NULL,
             frames: Extents::new(frames.slack()),
             stack_end: Addr::NULL,
+            depth: None,
             is_told: false,
             witnesses: Extents::new(0),
             hearing: 0,
@@ -240,7 +243,10 @@ impl Watch {
             end = self.follow(plan, top, means);
             held = false;
         }
-        let replaced = if held { None } else { self.replaced(top, end.is_err(), plan, means, stacks) };
+        // One that lies elsewhere than the state was read behind it, and may be of another moment.
+        let is_of_then = means.still || means.frames.top.within(self.newest).is_none();
+        let replaced =
+            if held && is_of_then { None } else { self.replaced(top, end.is_err(), plan, means, stacks) };
         let verdict = match end {
             Ok(torn) => {
                 if !held {
@@ -267,7 +273,16 @@ impl Watch {
                 told.map_or(Verdict::Missed, Watch::changed)
             }
         };
-        (Some(top), replaced.map_or(verdict, Watch::changed))
+        let verdict = replaced.map_or(verdict, Watch::changed);
+        (Some(top), self.no_deeper(verdict, stacks))
+    }
+
+    /// Leaves out what was called only after the thread's state was read, or not at all: a frame is made before it is called, and let go
+    /// after it has returned.
+    fn no_deeper(&self, verdict: Verdict, stacks: &Stacks) -> Verdict {
+        let Some((depth, told)) = self.depth.zip(verdict.told()) else { return verdict };
+        let Some(part) = stacks.lowest(told, depth).filter(|part| *part != told) else { return verdict };
+        Watch::changed(part)
     }
 
     /// Whether both copies agree on all of the chain that was followed, if they agree on where it begins.
@@ -286,6 +301,7 @@ impl Watch {
         self.state = state;
         self.in_exception = means.exceptions.told(state.at, copy);
         self.stack_end = copy.maybe(means.frames.stack_end).unwrap_or_default();
+        self.depth = means.frames.depth(copy);
         let first = copy.get(means.frames.top.newest());
         self.newest = first;
         let last = self.asked.last.and_then(|last| plan.word(last));

@@ -103,6 +103,8 @@ pub const KEYS: &[(&str, &[Key])] = &[
         ("asyncio_tasks_head", &["_PyThreadStateImpl.asyncio_tasks_head"]),
         ("datastack_top", &["PyThreadState.datastack_top"]),
         ("datastack_limit", &["PyThreadState.datastack_limit"]),
+        ("recursion_limit", &["PyThreadState.py_recursion_limit", "PyThreadState.recursion_limit"]),
+        ("recursion_remaining", &["PyThreadState.py_recursion_remaining", "PyThreadState.recursion_remaining"]),
         ("last_profiled_frame", &["PyThreadState.last_profiled_frame"]),
         ("last_profiled_frame_seq", &["PyThreadState.last_profiled_frame_seq"]),
         ("tlbc_index", &["_PyThreadStateImpl.tlbc_index"]),

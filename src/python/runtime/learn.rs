@@ -99,8 +99,9 @@ impl Python {
             mentions: self.mentions.as_mut(),
             exceptions: &self.exceptions,
             steps: &mut self.steps,
+            still: false,
         };
-        let mut reader = Reader { watch, one, plan: solo, means, until: Some(until), still: false };
+        let mut reader = Reader { watch, one, plan: solo, means, until: Some(until) };
         let began = Instant::now();
         let (_, verdict) = reader.again(stacks);
         stacks.pace.spend(began);

@@ -62,10 +62,7 @@ impl Watch {
             is_told,
             ..
         } = self;
-        let top = frames.top.newest();
-        let ends = [Some(top), frames.stack_end].into_iter().flatten();
-        let end = ends.map(|field| field.offset() as usize + Addr::SIZE).max().unwrap_or(0);
-        let span = threads.span().max(end).max(exceptions.span());
+        let span = threads.span().max(frames.state_span()).max(exceptions.span());
         extents.tend();
         if !frames.are_apart() {
             extents.prune();
@@ -109,7 +106,7 @@ impl Watch {
         asked.last = None;
         if !*is_told || !is_first {
             within(plan, cframes, &mut asked.within_last);
-            asked.last = Some(plan.add(top.of(state.at), Addr::SIZE));
+            asked.last = Some(plan.add(frames.top.newest().of(state.at), Addr::SIZE));
         }
     }
 }

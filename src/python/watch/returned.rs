@@ -52,9 +52,11 @@ impl Watch {
             && stacks.proven_part(told) != told
             && let Some((_, frame)) = stacks.split(told)
             && let Some(mentions) = means.mentions.as_mut()
-            && mentions.returns(means.memory, means.codes, frame)
         {
-            stacks.add_return(frame);
+            mentions.tell(told, means.memory, means.codes, stacks);
+            if mentions.returns(means.memory, means.codes, frame) {
+                stacks.add_return(frame);
+            }
         }
         match stacks.believed(told) {
             Some(stack) => {
