@@ -65,6 +65,9 @@ class Look {
     /** Opens what is closed, by keyboard: what one of them is filled with moves the next one away. */
     async unfold(selector) {
         for (const summary of await this.page.$$(`${selector}:not([open]) > summary`)) await summary.press('Enter');
+        // It is told of that a moment later, and fills itself then.
+        const filled = (all) => [...document.querySelectorAll(all)].every((one) => !one.matches('.text[open]') || one.lastElementChild.hasChildNodes());
+        await this.page.waitForFunction(filled, selector);
         await this.settled();
     }
 
@@ -316,7 +319,6 @@ async function walk(look) {
     // Every chart as a table.
     await look.unfold('details.text');
     for (const panel of ['overview', 'flame', 'heatmap', 'threads', 'gc', 'heap']) {
-        // What is unfolded fills itself after that.
         const row = page.locator(`#${panel} details.text tbody tr`).first();
         await row.waitFor({ state: 'attached', timeout: 10_000 }).catch(() => look.wrong.push(`${panel} has no table`));
     }
