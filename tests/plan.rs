@@ -533,6 +533,13 @@ fn a_function_is_innermost_while_the_state_counts_its_call() {
             played.look();
             let said = (innermost == frame, depth - number);
             assert_eq!(seen(&played.python)[place].frames, expected, "{} {said:?}", played.name);
+            // While the target is held, all of it is of one moment, and what is there is whole.
+            let is_called = innermost == frame && number == depth;
+            played.python.look_still(&played.memory, &played.tasks, &mut ());
+            let thread = &played.python.seen.threads[place];
+            assert!(matches!(thread.quality, Quality::Whole | Quality::Retried), "{} {said:?}", played.name);
+            let frames = &seen(&played.python)[place].frames;
+            assert_eq!(frames, &callee[usize::from(!is_called)..], "{} {said:?}", played.name);
         }
         tried += 1;
     }

@@ -109,7 +109,8 @@ fn take(
                 retries += 1;
             }
             Verdict::Changed { seen, sure, agreed } => {
-                if let Some(stack) = seen {
+                // While the target holds still, another read says what is there.
+                if let Some(stack) = seen.filter(|_| !ask.is_still()) {
                     let known = stacks.was_whole(stack);
                     let believed = stacks.believed(stack).or_else(|| {
                         ask.prove(stack, stacks);
@@ -117,8 +118,7 @@ fn take(
                     });
                     if let Some(stack) = believed {
                         early = early.or(Some(Settled::of(stack, Quality::Probable)));
-                        // While the target holds still, another read says what is there.
-                        if !ask.is_still() && (known || sure || retries == 0) {
+                        if known || sure || retries == 0 {
                             return early;
                         }
                     }

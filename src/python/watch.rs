@@ -274,15 +274,18 @@ impl Watch {
             }
         };
         let verdict = replaced.map_or(verdict, Watch::changed);
-        (Some(top), self.no_deeper(verdict, stacks))
+        (Some(top), self.no_deeper(verdict, means.still, stacks))
     }
 
     /// Leaves out what was called only after the thread's state was read, or not at all: a frame is made before it is called, and let go
-    /// after it has returned.
-    fn no_deeper(&self, verdict: Verdict, stacks: &Stacks) -> Verdict {
+    /// after it has returned. What is left of a whole stack is whole if the target held `still`, for then it is of the same moment.
+    fn no_deeper(&self, verdict: Verdict, still: bool, stacks: &Stacks) -> Verdict {
         let Some((depth, told)) = self.depth.zip(verdict.told()) else { return verdict };
-        let Some(part) = stacks.lowest(told, depth).filter(|part| *part != told) else { return verdict };
-        Watch::changed(part)
+        match (stacks.lowest(told, depth), verdict) {
+            (Some(part), Verdict::Whole(_)) if still => Verdict::Whole(part),
+            (Some(part), _) if part != told => Watch::changed(part),
+            _ => verdict,
+        }
     }
 
     /// Whether both copies agree on all of the chain that was followed, if they agree on where it begins.
