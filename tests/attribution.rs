@@ -133,10 +133,13 @@ fn every_stack_format_says_whose_word_it_is() {
     }
 }
 
-/// A recording of a process with so many bursts at least at whose end the stack was the same: a busy machine lets it run less.
-fn bursts(target: &Target, least: usize, path: &Path) {
-    let (pid, file) = (target.pid().to_string(), path.to_str().unwrap());
+/// A recording of the phases with so many bursts at least at whose end the stack was the same: a busy machine lets it run less. What a
+/// process keeps makes the next recording of it dearer, so each is of another one.
+fn bursts(python: &Python, least: usize, path: &Path) {
+    let file = path.to_str().unwrap();
     for _ in 0..10 {
+        let target = start(python, PHASES);
+        let pid = target.pid().to_string();
         let options = ["--rate", "200", "--max-overhead", "100%", "--metric", "bytes", "-o", file];
         succeed(&[&["attach", "--pid", &pid, "--duration", "3"], &options[..]].concat());
         // Where there is none at all, that is an error, and no other one will do.
@@ -161,9 +164,8 @@ fn what_phases_of_a_millisecond_keep_is_put_down_to_them_and_not_to_those_that_k
             eprintln!("{}: skipped, without a GIL nobody knows whose turn it is", python.name);
             continue;
         }
-        let target = start(python, PHASES);
         let path = dir.path().join(format!("{}.pit", python.name));
-        bursts(&target, 60, &path);
+        bursts(python, 60, &path);
         let svg = succeed(&["export", "-f", "flamegraph", path.to_str().unwrap()]);
         let says = [
             "net growth of blocks of up to 512 bytes, sampled in",

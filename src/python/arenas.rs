@@ -102,34 +102,60 @@ impl Arenas {
         self.pool
     }
 
-    /// All arenas in use, by address. The table is read again until it has not moved meanwhile.
+    /// All arenas in use, by address.
     pub fn read(&self, memory: &dyn Memory, table: Table) -> Result<Vec<Arena>, NoArenas> {
+        self.copied(memory, table, |bytes| self.parse(bytes))
+    }
+
+    /// How many pools are in use: a glance that asks of no arena whether it can be one.
+    pub(super) fn pools_in_use(&self, memory: &dyn Memory, table: Table) -> Result<u64, NoArenas> {
+        self.copied(memory, table, |bytes| {
+            let mut all = 0;
+            for bytes in bytes.chunks_exact(self.fields.size) {
+                let object = Struct::over(bytes);
+                if object.get(self.fields.address) != 0 {
+                    let (pools, free) =
+                        (object.get(self.fields.ntotalpools), object.get(self.fields.nfreepools));
+                    all += u64::from(pools.checked_sub(free)?);
+                }
+            }
+            Some(all)
+        })
+    }
+
+    /// What a copy of the table is told to say, which is made again until it says something and the table has not moved meanwhile.
+    fn copied<T: Default>(
+        &self,
+        memory: &dyn Memory,
+        table: Table,
+        told: impl Fn(&[u8]) -> Option<T>,
+    ) -> Result<T, NoArenas> {
         let mut last = NoArenas::Unreadable(table.arenas);
         for _ in 0..TRIES {
-            let place = |()| -> Option<(Addr, u64)> {
+            let place = || -> Option<(Addr, u64)> {
                 let slots = match table.slots {
                     Slots::Told(at) => u64::from(memory.get::<u32>(at).ok()?),
                     Slots::Counted(slots) => u64::from(slots),
                 };
                 Some((memory.get(table.arenas).ok()?, slots))
             };
-            let Some((at, slots)) = place(()) else { continue };
+            let Some((at, slots)) = place() else { continue };
             if at.is_null() || slots == 0 {
-                return Ok(Vec::new());
+                return Ok(T::default());
             }
             if slots > MAX_SLOTS {
                 last = NoArenas::Garbage(at);
                 continue;
             }
             let read = memory.bytes(at, slots as usize * self.fields.size);
-            if place(()) != Some((at, slots)) {
+            if place() != Some((at, slots)) {
                 last = NoArenas::Unreadable(at);
                 continue;
             }
             match read {
                 Err(_) => last = NoArenas::Unreadable(at),
-                Ok(bytes) => match self.parse(&bytes) {
-                    Some(arenas) => return Ok(arenas),
+                Ok(bytes) => match told(&bytes) {
+                    Some(told) => return Ok(told),
                     None => last = NoArenas::Garbage(at),
                 },
             }
@@ -219,6 +245,22 @@ mod tests {
             Some(&[(at, at, 64 * POOL), (400 * POOL + 4096, 401 * POOL, 64 * POOL)]),
         );
         check(&[slot(at, at + POOL, 1, 128)], Some(&[(at, at, 128 * POOL)]));
+    }
+
+    #[test]
+    fn pools_in_use_are_counted_where_there_is_an_arena() {
+        let at = 64 * POOL;
+        let count = |slots: &[Vec<u8>]| {
+            let table = slots.concat();
+            let mut tape = crate::memory::Tape::default();
+            let variables = [0x9000_u64.to_le_bytes(), (slots.len() as u64).to_le_bytes()].concat();
+            tape.put(Addr(0x1000), &variables);
+            tape.put(Addr(0x9000), &table);
+            arenas().pools_in_use(&tape, Table { arenas: Addr(0x1000), slots: Slots::Told(Addr(0x1008)) })
+        };
+        let two = [slot(at, at + 3 * POOL, 61, 64), slot(0, 7, 99, 1), slot(2 * at, 2 * at + POOL, 0, 64)];
+        assert_eq!(count(&two), Ok(3 + 64));
+        assert_eq!(count(&[slot(at, at, 65, 64)]), Err(NoArenas::Garbage(Addr(0x9000))));
     }
 
     #[test]

@@ -90,8 +90,7 @@ impl Meter {
         let firsts: Vec<Option<Head>> = heads.by_ref().take(self.classes).collect();
         let former = heads.collect();
         let firsts = places.iter().zip(firsts).map(|(at, head)| Some((*at, head?))).collect();
-        let arenas = self.arenas.read(memory, self.table).ok()?;
-        let in_use = arenas.iter().map(|arena| i64::from(arena.pools) - i64::from(arena.free)).sum();
+        let in_use = self.arenas.pools_in_use(memory, self.table).ok()? as i64;
         Some(Glance { firsts, former, in_use, restless: 0 })
     }
 
