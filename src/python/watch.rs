@@ -223,7 +223,7 @@ impl Watch {
         let copy = &self.asked.frames[1];
         self.is_told =
             !means.frames.are_apart() && called::is(&mut self.frames, copy, plan, top, means.frames);
-        let still = last.or_else(|| self.still(top, plan, means));
+        let still = if means.still { Some(top) } else { last.or_else(|| self.still(top, plan, means)) };
         let mut sure = called::is(&mut self.frames, &self.asked.frames[0], plan, top, means.frames);
         let mut end = self.follow(plan, top, means);
         let mut held = self.holds(still == Some(top));

@@ -229,12 +229,13 @@ impl Sampler {
     fn look(&mut self, hold: &mut Hold, at: At) -> bool {
         hold.settle();
         let (process, tasks) = (&*self.process, &self.tasks);
-        let (python, collections) = (&mut self.python, &mut self.collections);
+        let (python, states, collections) = (&mut self.python, &mut self.states, &mut self.collections);
         let rider: &mut dyn Rider = match collections {
             Some(collections) => collections,
             None => &mut (),
         };
         if hold.holds_always() {
+            states.foresee(python);
             let held = hold.hold(process, || python.look_still(process.memory(), tasks, rider));
             if !held {
                 python.look_along(process.memory(), tasks, rider);
@@ -246,6 +247,7 @@ impl Sampler {
         if !hold.holds_torn(Duration::from_nanos(at.0)) || !python.seen.threads.iter().any(doubts) {
             return false;
         }
+        states.foresee(python);
         hold.hold(process, || self.python.look_still(process.memory(), tasks, &mut ()))
     }
 

@@ -86,6 +86,8 @@ struct Known {
     task: Task,
     ran: Option<Duration>,
     doing: Doing,
+    /// What it was doing right before the target was held, where it was asked for then.
+    foreseen: Option<Doing>,
     /// What that means, and whether it does as long as the thread does not run.
     standing: Option<(Standing, bool)>,
     in_exception: Option<bool>,
@@ -130,6 +132,15 @@ impl States {
         }
     }
 
+    /// Asks what the threads of the last look are doing, right before the target is held: that wakes those that wait.
+    pub fn foresee(&mut self, python: &Python) {
+        for tid in python.seen.threads.iter().filter_map(|thread| thread.native) {
+            if let Some(known) = self.threads.get_mut(&tid) {
+                known.foreseen = Some(known.task.doing());
+            }
+        }
+    }
+
     /// When this round began.
     pub fn now(&self) -> Instant {
         self.now
@@ -143,11 +154,14 @@ impl States {
             task: Task::new(process, tid, keep),
             ran: None,
             doing: Doing::Unknown,
+            foreseen: None,
             standing: None,
             in_exception: None,
             asked: None,
             held: false,
         });
+        // Who has the GIL by now waits no longer.
+        let foreseen = known.foreseen.take().filter(|_| thread.holds_gil != Some(true));
         let waits = matches!(known.doing, Doing::Waiting(_));
         let every = match waits {
             true if thread.holds_gil == Some(true) => Duration::ZERO,
@@ -162,7 +176,7 @@ impl States {
         let cpu = ran.zip(known.ran).map(|(now, before)| now.saturating_sub(before));
         // Who did not run at all still waits where it waited.
         if is_due && !(cpu == Some(Duration::ZERO) && waits) {
-            known.doing = known.task.doing();
+            known.doing = foreseen.unwrap_or_else(|| known.task.doing());
             known.standing = None;
             known.in_exception =
                 thread.in_exception.or_else(|| self.exceptions.handled(self.process.memory(), thread.state));
