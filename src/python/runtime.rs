@@ -1,18 +1,20 @@
 //! The runtime: one interpreter program in a process, and a look at all its threads.
 
+mod awake;
 mod learn;
+mod list;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use rustc_hash::FxHashMap;
 
 use crate::layout::{Field, Missing, fields};
 use crate::memory::{Addr, Memory};
 use crate::model::{Quality, Torn};
 use crate::target::{Located, Root, Thread};
 
+use self::awake::Awake;
 use self::learn::Doubts;
+use self::list::Listed;
 use super::code::Codes;
 use super::exception::Exceptions;
 use super::frame::{Frame, Frames};
@@ -24,11 +26,9 @@ use super::name::Names;
 use super::plan::{Plan, Rider};
 use super::settle::{self, Ask, settle};
 use super::stacks::{StackNumber, Stacks};
-use super::thread::{Pthreads, Tasks, Threads};
+use super::thread::{Pthreads, Threads};
 use super::watch::{Verdict, Watch, When};
 
-/// The most interpreters of one process that are read.
-const MAX_INTERPRETERS: usize = 256;
 /// The most steps that one look takes from frame to frame: a hostile target could make it endless.
 const MAX_STEPS: u32 = 1 << 22;
 /// How often a stack that changed is read again; and where frames are objects: of a program that does nothing but call, the
@@ -39,13 +39,6 @@ const RETRIES_APART: u32 = 64;
 const PROVING: Duration = Duration::from_millis(20);
 /// After so long without a look, what the kernel needs for one is no longer in the processor's cache.
 const COLD: Duration = Duration::from_micros(100);
-/// Interpreters and threads are listed anew at most this often, and for no larger a share of the time than one in so many.
-/// A thread that is met before it was listed makes for a new list at once.
-const LIST_EVERY: Duration = Duration::from_millis(10);
-const LIST_SHARE: u32 = 50;
-/// The same where the GIL tells of a thread as soon as it runs, or the only one as soon as there is another one.
-const LIST_RARELY: Duration = Duration::from_millis(100);
-
 fields! {
     /// `_PyRuntimeState`, Include/internal/pycore_runtime.h (3.7 and later).
     struct RuntimeFields in "runtime" {
@@ -100,9 +93,9 @@ pub struct Python {
     /// When the last look began, and whether that was long ago.
     looked: Instant,
     cold: bool,
-    /// When all was listed last, and how long that took.
-    listed: Option<(Instant, Duration)>,
-    /// How often that was done.
+    awake: Awake,
+    listed: Listed,
+    /// How often that gave another list.
     lists: u64,
     audit: Option<Audit>,
     /// The target holds still.
@@ -211,7 +204,8 @@ impl Python {
             steps: 0,
             looked: Instant::now(),
             cold: true,
-            listed: None,
+            awake: Awake::default(),
+            listed: Listed::default(),
             lists: 0,
             audit: None,
             still: false,
@@ -247,9 +241,10 @@ impl Python {
         *self.audit.get_or_insert_default()
     }
 
-    /// How often threads were listed: as long as it is the same, each has the same place in [`Python::seen`], and the same names.
-    pub fn lists(&self) -> u64 {
-        self.lists
+    /// The places in [`Python::seen`] of those threads of which the last look may say something else than the one before, in order;
+    /// `None` for all of them.
+    pub fn changed(&self) -> Option<&[usize]> {
+        self.awake.changed()
     }
 
     /// When the last look began.
@@ -277,13 +272,9 @@ impl Python {
         }
         self.steps = MAX_STEPS;
         let is_told = self.is_alone() || self.interpreters.iter().all(Interpreter::tells_who_ran);
-        let every = if is_told { LIST_RARELY } else { LIST_EVERY };
         let now = Instant::now();
         self.cold = now.saturating_duration_since(std::mem::replace(&mut self.looked, now)) > COLD;
-        if self
-            .listed
-            .is_none_or(|(at, took)| now.saturating_duration_since(at) > every.max(took * LIST_SHARE))
-        {
+        if self.listed.is_due(now, is_told) {
             self.list(memory, tasks);
         }
         if !self.round(memory, rider) {
@@ -304,25 +295,19 @@ impl Python {
         for thread in &mut self.seen.threads {
             thread.read = false;
         }
+        self.awake.forget();
     }
 
     /// Reads every thread that can have run since it was read last. Says whether all of them are known and still there; those
     /// that are not are left out.
     fn round(&mut self, memory: &dyn Memory, rider: &mut dyn Rider) -> bool {
         let audits = self.audit.is_some();
-        let (threads, interpreters) = (&self.seen.threads, &self.interpreters);
-        // Most often those run that ran before.
-        let is_expected = |thread: &ThreadLook| {
-            let one = interpreters.get(thread.place);
-            audits || !thread.is_sure() || one.is_none_or(|one| one.ran.holds(thread.state))
-        };
-        self.asked.clear();
-        self.asked.extend((0..threads.len()).filter(|place| is_expected(&threads[*place])));
+        self.awake.expect(&self.seen.threads, &self.interpreters, audits, &mut self.asked);
         self.plan.clear();
         // What the only thread does not say itself, the GIL does not either.
         let alone = !audits && self.is_alone();
         // One thread takes it from nobody, and in a short time few do.
-        let exactly = self.cold && threads.len() > 1;
+        let exactly = self.cold && self.seen.threads.len() > 1;
         for one in &mut self.interpreters {
             if alone {
                 one.pass_gil();
@@ -339,10 +324,14 @@ impl Python {
             }
             // Nobody that is not listed may have run.
             known &= match one.ran {
-                Ran::Only(.., last) => {
-                    last.is_null() || self.seen.threads.iter().any(|thread| thread.state == last)
+                Ran::Only(.., last) => last.is_null() || self.awake.knows(last),
+                // It may have begun to wait again.
+                Ran::Any => {
+                    if !alone {
+                        self.listed.doubt();
+                    }
+                    true
                 }
-                Ran::Any => true,
             };
         }
         let mut gone = self.settle(memory);
@@ -351,13 +340,7 @@ impl Python {
             known &= only.state.newer.is_none_or(Addr::is_null);
         }
         // Others have run than those that were expected.
-        let (asked, interpreters) = (&self.asked, &self.interpreters);
-        let is_late = |(place, thread): (usize, &ThreadLook)| {
-            let ran = interpreters.get(thread.place).is_some_and(|one| one.ran.holds(thread.state));
-            (ran && asked.binary_search(&place).is_err()).then_some(place)
-        };
-        self.late.clear();
-        self.late.extend(self.seen.threads.iter().enumerate().filter_map(is_late));
+        self.awake.late(&self.seen.threads, &self.interpreters, &self.asked, &mut self.late);
         if !self.late.is_empty() {
             std::mem::swap(&mut self.asked, &mut self.late);
             self.plan.clear();
@@ -367,12 +350,9 @@ impl Python {
         if gone {
             self.watches.retain(|watch| !watch.gone);
             self.seen.threads.retain(|thread| thread.read);
+            self.awake.list(&self.seen.threads);
         }
-        for thread in &mut self.seen.threads {
-            let Some(one) = self.interpreters.get(thread.place) else { continue };
-            thread.holds_gil = one.holder.is(thread.state, thread.attached);
-            thread.may_have_run = one.ran.holds(thread.state);
-        }
+        self.awake.close(&mut self.seen.threads, &self.interpreters, [&self.asked, &self.late]);
         known && !gone
     }
 
@@ -443,93 +423,6 @@ impl Python {
             }
         }
         gone
-    }
-
-    /// The interpreters of the process, the oldest first, and why some are missing, if any are.
-    pub fn interpreters(&self, memory: &dyn Memory) -> (Vec<Addr>, Option<Torn>) {
-        let mut found = Vec::new();
-        let mut next = match (self.root, &self.runtime) {
-            (Root::Runtime(at), Some(runtime)) => runtime.interpreters_head.read(memory, at),
-            (Root::InterpHead(at) | Root::Runtime(at), _) => memory.get(at),
-        };
-        let missing = loop {
-            match next {
-                Ok(Addr::NULL) => break None,
-                Ok(at) if found.contains(&at) => break Some(Torn::Cycle),
-                Ok(_) if found.len() == MAX_INTERPRETERS => break Some(Torn::TooDeep),
-                Ok(at) => {
-                    found.push(at);
-                    next = self.interpreter.next.read(memory, at);
-                }
-                Err(_) => break Some(Torn::Unreadable),
-            }
-        };
-        found.reverse();
-        (found, missing)
-    }
-
-    /// Lists interpreters and threads, and what hardly ever changes of them.
-    fn list(&mut self, memory: &dyn Memory, tasks: &[Thread]) {
-        let began = Instant::now();
-        let tasks = Tasks::new(tasks);
-        self.names.begin();
-        let main_thread = self.main_thread(memory);
-        let mut known: FxHashMap<Addr, (Watch, ThreadLook)> = self
-            .watches
-            .drain(..)
-            .zip(self.seen.threads.drain(..))
-            .map(|(watch, thread)| (watch.state.at, (watch, thread)))
-            .collect();
-        let before = std::mem::take(&mut self.interpreters);
-        let (found, missing) = self.interpreters(memory);
-        self.seen.missing = missing;
-        let mut states = Vec::new();
-        for (place, at) in found.into_iter().enumerate() {
-            let id = self.interpreter.id.and_then(|id| id.read(memory, at).ok()).unwrap_or(place as i64);
-            let words = self.gil.words(memory, at).ok();
-            let count = self.interpreter.func_state_next_version.map(|count| count.of(at));
-            self.interpreters.push(Interpreter::new(at, words, count, &before));
-            let Ok(head) = self.interpreter.threads_head.read(memory, at) else {
-                self.seen.missing = Some(Torn::Unreadable);
-                continue;
-            };
-            self.seen.missing = self.threads.list(memory, at, head, &mut states).or(self.seen.missing);
-            states.reverse();
-            self.names.refresh(memory, at, &states);
-            self.pthreads.learn(memory, &states, &tasks);
-            for state in &states {
-                let known = known.remove(&state.at).filter(|(watch, _)| watch.is(state, at));
-                let new = || (Watch::new(*state, at, &self.frames), ThreadLook::default());
-                let (watch, old) = known.unwrap_or_else(new);
-                let task = self.pthreads.task(memory, state, &tasks);
-                self.watches.push(watch);
-                self.seen.threads.push(ThreadLook {
-                    interpreter: id,
-                    state: state.at,
-                    thread: state.thread,
-                    number: state.id,
-                    native: task.map(|task| task.tid),
-                    name: self.names.get(state).or_else(|| task.map(|task| Arc::clone(&task.comm))),
-                    main: match main_thread {
-                        Some(main_thread) => state.thread == main_thread,
-                        None => task.is_some() && task == tasks.first(),
-                    },
-                    holds_gil: None,
-                    told: None,
-                    may_have_run: true,
-                    attached: state.attached,
-                    place,
-                    ..old
-                });
-            }
-        }
-        self.listed = Some((began, began.elapsed()));
-        self.lists += 1;
-    }
-
-    fn main_thread(&self, memory: &dyn Memory) -> Option<u64> {
-        let Root::Runtime(at) = self.root else { return None };
-        self.runtime?.main_thread?.read(memory, at).ok()
     }
 }
 

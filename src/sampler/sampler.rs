@@ -13,14 +13,14 @@ use super::hold::{Consistency, Hold};
 use super::intern::Interner;
 use super::opcodes::Opcodes;
 use super::places::Places;
-use super::rests::Rests;
+use super::rests::{Rests, Seen};
 use super::runs::Runs;
 use super::state::States;
 use super::tracks::Tracks;
 use super::waiting::WaitIds;
 use crate::model::{
     At, Define, Event, Flags, Nanos, Process as ProcessRow, ProcessEvent, ProcessId, ProcessState, Quality,
-    Sample, Trouble, TroubleKind,
+    Sample, State, Trouble, TroubleKind,
 };
 use crate::python::plan::Rider;
 use crate::python::{Python, ThreadLook};
@@ -103,6 +103,10 @@ pub struct Sampler {
     bursts: Option<Bursts>,
     dial: Dial,
     rests: Rests,
+    /// Room for the places of threads that do not rest.
+    restless: Vec<usize>,
+    /// How often threads were listed when it was last asked whether the process runs another program by now.
+    listings: u64,
     /// Which list of threads was looked through last for those that the kernel has and we do not, and whether it had any.
     listed: u64,
     unknown: bool,
@@ -144,6 +148,8 @@ impl Sampler {
             bursts: None,
             dial: Dial::default(),
             rests: Rests::default(),
+            restless: Vec::new(),
+            listings: 0,
             listed: 0,
             unknown: false,
         }
@@ -189,7 +195,8 @@ impl Sampler {
             outcome.errors += u64::from(is_blind);
             // After an exec nothing that was learned of its memory holds: the process that we watched is no more. The next program
             // may lie where it lay, but it has none of its threads.
-            let execed = (is_blind || self.listed != self.python.lists()) && self.process.execed();
+            let listings = std::mem::replace(&mut self.listings, self.python.listings());
+            let execed = (is_blind || listings != self.listings) && self.process.execed();
             if execed || is_blind && (!self.process.alive() || blind > MAX_BLIND) {
                 outcome.target_gone = true;
                 break;
@@ -335,11 +342,23 @@ impl Sampler {
         }
         self.states.begin(&self.python);
         self.tracks.look(tick.at);
-        let threads = self.python.seen.threads.len();
-        self.rests.begin(self.python.lists(), threads, &mut self.runs);
-        for place in 0..threads {
-            self.add(place, held, from, tick.at);
+        if held {
+            self.rests.clear(&mut self.runs);
         }
+        let mut places = std::mem::take(&mut self.restless);
+        let python = &self.python;
+        let seen = Seen {
+            list: python.lists(),
+            threads: &python.seen.threads,
+            changed: python.changed(),
+            now: self.states.now(),
+            span: (from, tick.at),
+        };
+        self.rests.look(&seen, &mut self.runs, &mut places);
+        for place in &places {
+            self.add(*place, held, from, tick.at);
+        }
+        self.restless = places;
         self.runs.look();
         if let Some(collections) = &mut self.collections {
             collections.tell(tick.at, &mut self.interner, &mut self.events);
@@ -350,9 +369,6 @@ impl Sampler {
     fn add(&mut self, place: usize, held: bool, from: At, until: At) {
         let Sampler { python, places, interner, tracks, states, waits, events, rests, .. } = self;
         let Some(thread) = python.seen.threads.get(place) else { return };
-        if !held && rests.count(place, thread, states.now(), (from, until)) {
-            return;
-        }
         let met = states.of(thread);
         // At the first time, how long it ran is not known yet.
         let due = met.rests.filter(|_| !held && met.cpu.is_some() == met.ran.is_some());
@@ -383,6 +399,9 @@ impl Sampler {
         match thread.told.filter(|_| !held) {
             Some(told) => self.runs.add_open(sample, (told, python.stacks.epoch())),
             None => self.runs.add(sample),
+        }
+        if sample.state == State::Unknown && thread.native.is_some() {
+            self.python.list_soon();
         }
     }
 

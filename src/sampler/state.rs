@@ -17,10 +17,12 @@ const MAX_KEPT: usize = 192;
 const ASK_EVERY: Duration = Duration::from_micros(200);
 /// One that ran and holds the GIL as it did then is asked this often.
 const HOLDER_EVERY: Duration = Duration::from_millis(4);
-/// One that waits, and has run no Python since it was asked, is asked this often: it may have begun to run something else.
+/// One that waits, and has run no Python since it was asked, is asked this often, and more rarely the longer it has waited: so large a
+/// part of that time later. It may have begun to run something else.
 const WAITING_EVERY: Duration = Duration::from_millis(10);
-/// The same of one that wants the GIL: until it has it, and so may have run Python, it does nothing else.
-const WANTING_EVERY: Duration = Duration::from_millis(100);
+const WAITING_SHARE: u32 = 8;
+/// But this often in any case; and so is one that wants the GIL: until it has it, and so may have run Python, it does nothing else.
+const WAITING_RARELY: Duration = Duration::from_millis(500);
 /// The GILs of a process are looked for again this often, for it may make interpreters.
 const GILS_EVERY: Duration = Duration::from_secs(1);
 /// After so many rounds, threads that were not asked since the last time are forgotten.
@@ -59,9 +61,12 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// How long one that waits is left alone before it is asked again.
-    fn rests(&self) -> Duration {
-        if *self == Standing::WantsGil { WANTING_EVERY } else { WAITING_EVERY }
+    /// How long one that has waited for so long is left alone before it is asked again.
+    fn rests(&self, waited: Duration) -> Duration {
+        if *self == Standing::WantsGil {
+            return WAITING_RARELY;
+        }
+        (waited / WAITING_SHARE).clamp(WAITING_EVERY, WAITING_RARELY)
     }
 }
 
@@ -91,10 +96,18 @@ struct Known {
     /// What that means, and whether it does as long as the thread does not run.
     standing: Option<(Standing, bool)>,
     in_exception: Option<bool>,
-    /// When it was asked last.
+    /// When it was asked last, and when it was asked first of all times since which it has not run.
     asked: Option<Instant>,
+    since: Option<Instant>,
     /// It ran then, and held the GIL.
     held: bool,
+}
+
+impl Known {
+    /// For how long it has not run.
+    fn waited(&self) -> Duration {
+        self.asked.zip(self.since).map_or(Duration::ZERO, |(asked, since)| asked - since)
+    }
 }
 
 impl States {
@@ -126,7 +139,7 @@ impl States {
         }
         if self.round.is_multiple_of(ROUNDS) {
             // Who rests is asked rarely.
-            let lately = self.tidied.checked_sub(2 * WANTING_EVERY).unwrap_or(self.tidied);
+            let lately = self.tidied.checked_sub(2 * WAITING_RARELY).unwrap_or(self.tidied);
             self.threads.retain(|_, known| known.asked.is_some_and(|at| at >= lately));
             self.tidied = self.now;
         }
@@ -158,6 +171,7 @@ impl States {
             standing: None,
             in_exception: None,
             asked: None,
+            since: None,
             held: false,
         });
         // Who has the GIL by now waits no longer.
@@ -166,7 +180,7 @@ impl States {
         let every = match waits {
             true if thread.holds_gil == Some(true) => Duration::ZERO,
             true if !thread.may_have_run => {
-                known.standing.as_ref().map_or(WAITING_EVERY, |(standing, _)| standing.rests())
+                known.standing.as_ref().map_or(WAITING_EVERY, |(standing, _)| standing.rests(known.waited()))
             }
             false if known.held && thread.holds_gil == Some(true) => HOLDER_EVERY,
             _ => ASK_EVERY,
@@ -177,7 +191,7 @@ impl States {
         // Who did not run at all still waits where it waited.
         if is_due && !(cpu == Some(Duration::ZERO) && waits) {
             known.doing = foreseen.unwrap_or_else(|| known.task.doing());
-            known.standing = None;
+            (known.standing, known.since) = (None, Some(self.now));
             known.in_exception =
                 thread.in_exception.or_else(|| self.exceptions.handled(self.process.memory(), thread.state));
         }
@@ -188,7 +202,8 @@ impl States {
         let in_exception = known.in_exception;
         let runs = known.doing == Doing::Running;
         let waits = matches!(known.doing, Doing::Waiting(_)) && thread.holds_gil == Some(false);
-        let rests = |standing: &Standing| known.asked.filter(|_| waits).map(|at| at + standing.rests());
+        let waited = known.waited();
+        let rests = |standing: &Standing| known.asked.filter(|_| waits).map(|at| at + standing.rests(waited));
         if let Some((standing, settled)) = &known.standing
             && (*settled || !is_due && !runs)
         {
@@ -211,5 +226,24 @@ impl States {
         let rests = rests(&standing);
         known.standing = Some((standing.clone(), settled));
         Met { standing, cpu, ran, in_exception, rests }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_waited_for_long_is_asked_rarely() {
+        let waiting = Standing::Waiting(None);
+        for (standing, waited, rests) in [
+            (&waiting, 0, 10),
+            (&waiting, 80, 10),
+            (&waiting, 1_000, 125),
+            (&waiting, 100_000, 500),
+            (&Standing::WantsGil, 0, 500),
+        ] {
+            assert_eq!(standing.rests(Duration::from_millis(waited)), Duration::from_millis(rests));
+        }
     }
 }
