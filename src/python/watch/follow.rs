@@ -1,19 +1,54 @@
 //! Following a chain of frames through what was read of it.
 
 use crate::layout::Struct;
-use crate::layout::field::Room;
 use crate::memory::Addr;
 use crate::model::Torn;
 use crate::python::called;
 use crate::python::frame::{Frames, Kind, MAX_FRAMES};
 use crate::python::link::{self, Link, Round};
 use crate::python::means::Means;
-use crate::python::plan::Plan;
+use crate::python::plan::{PAGE, Plan};
 
 use super::{MAX_LINKS, Watch};
 
-/// How many steps it takes to read a frame alone.
+/// How many steps it takes to read frames alone.
 const SEEK: u32 = 32;
+
+/// What lies around a frame that was read: callers lie close before those that they call, mostly.
+#[derive(Default)]
+struct Near {
+    at: Addr,
+    bytes: Vec<u8>,
+}
+
+impl Near {
+    /// So many bytes at an address, which `read` brings where they are not here yet; `None` where it does not.
+    fn get(
+        &mut self,
+        at: Addr,
+        len: usize,
+        mut read: impl FnMut(Addr, &mut [u8]) -> bool,
+    ) -> Option<Struct<'_>> {
+        let from = self.holds(at, len).or_else(|| {
+            // From where its page begins, which is there if it is.
+            [at.0 % PAGE, 0].into_iter().find_map(|before| {
+                self.at = Addr(at.0 - before);
+                self.bytes.resize(before as usize + len, 0);
+                if !read(self.at, &mut self.bytes) {
+                    self.bytes.clear();
+                }
+                self.holds(at, len)
+            })
+        })?;
+        self.bytes.get(from..from + len).map(Struct::over)
+    }
+
+    /// Where these bytes begin, if they are here.
+    fn holds(&self, at: Addr, len: usize) -> Option<usize> {
+        let from = at.0.checked_sub(self.at.0)?;
+        (from.checked_add(len as u64)? <= self.bytes.len() as u64).then_some(from as usize)
+    }
+}
 
 /// Where following a chain ended.
 #[derive(Debug, Clone, Copy)]
@@ -159,12 +194,10 @@ impl Watch {
         }
         let (mut next, mut number) = (at, 0);
         let span = means.frames.span;
+        let mut near = Near::default();
         while !next.is_null() && number < MAX_LINKS && self.frames.find(next, span).is_none() {
-            if means.step(SEEK).is_none() {
-                return;
-            }
-            let mut room = Room::default();
-            let Ok(copy) = Struct::read(means.memory, next, span, &mut room) else { return };
+            let read = |at, buf: &mut [u8]| means.step(SEEK).is_some() && means.memory.read(at, buf).is_ok();
+            let Some(copy) = near.get(next, span, read) else { return };
             let header = means.frames.header(copy);
             // What is left of a frame on a stack leads anywhere.
             let is_frame = match header.kind {
@@ -182,5 +215,30 @@ impl Watch {
             next = header.back;
             number += 1;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_that_lie_side_by_side_are_read_a_page_at_a_time() {
+        let mut near = Near::default();
+        // What was read: from where, and how much. Nothing lies before 0x2040.
+        let mut get = |at: u64| {
+            let mut reads = Vec::new();
+            let copy = near.get(Addr(at), 16, |from, buf| {
+                reads.push((from.0, buf.len()));
+                buf.fill(7);
+                from.0 >= 0x2040
+            });
+            (copy.is_some(), reads)
+        };
+        assert_eq!(get(0x3FF8), (true, vec![(0x3000, 0x1008)]));
+        assert_eq!(get(0x3F00), (true, vec![]));
+        assert_eq!(get(0x3000), (true, vec![]));
+        assert_eq!(get(0x2FF0), (true, vec![(0x2000, 0x1000), (0x2FF0, 16)]));
+        assert_eq!(get(0x1000), (false, vec![(0x1000, 16), (0x1000, 16)]));
     }
 }
