@@ -48,24 +48,27 @@ fn the_import_tree_says_what_each_module_took_and_who_imported_it() {
         let of = |name: &str| *tree.get(name).unwrap_or_else(|| panic!("{}: no {name}: {text}", python.name));
         // A look stands for the time since the last one, so a stretch may be off by one look at each end; outer has three ends.
         let recording = recording::open(&file).unwrap();
-        let rows = recording.samples.iter().flatten();
+        let rows = || recording.samples.iter().flatten();
         let longest =
-            rows.map(|row| row.weight.as_secs_f64() * 1e3 / f64::from(row.count)).fold(0.0, f64::max);
-        // Two milliseconds for each look that a busy machine kept us from.
-        let unseen = 2.0 * recording.meta.achieved.as_ref().unwrap().missed as f64;
+            rows().map(|row| row.weight.as_secs_f64() * 1e3 / f64::from(row.count)).fold(0.0, f64::max);
+        // Two milliseconds for each look that a busy machine kept us from, and what was told without the innermost calls, for they were not
+        // known yet.
+        let partial = rows().filter(|row| row.quality.is_partial());
+        let partial: f64 = partial.map(|row| row.weight.as_secs_f64() * 1e3).sum();
+        let unseen = 2.0 * recording.meta.achieved.as_ref().unwrap().missed as f64 + partial;
         let close =
             |seen: f64, truth: f64| (seen - truth).abs() <= 0.1 * truth + 20.0 + 3.0 * longest + unseen;
         let (own, total, depth) = of("slow_shop.outer");
         assert!(close(total, outer) && close(own, outer - inner), "{}: {outer} {inner}: {text}", python.name);
         let (_, seen, below) = of("slow_shop.inner");
         assert!(close(seen, inner) && below == depth + 1, "{}: {outer} {inner}: {text}", python.name);
-        assert!(close(of("slow_shop").0, 50.0), "{}: {text}", python.name);
+        assert!(close(of("slow_shop").0, 250.0), "{}: {text}", python.name);
         let phases = Phases::of(&recording);
         let (importing, bytecode) =
             (phases.importing.as_secs_f64() * 1e3, phases.bytecode.as_secs_f64() * 1e3);
         // The interpreter's own start imports too, and runs bytecode.
         let least = |seen: f64, truth: f64| seen > truth || close(seen, truth);
-        assert!(least(importing, outer + 50.0) && least(bytecode, looped), "{}: {phases:?}", python.name);
+        assert!(least(importing, outer + 250.0) && least(bytecode, looped), "{}: {phases:?}", python.name);
         let all = recording.samples.iter().flatten().map(|row| row.weight.0).sum::<u64>();
         assert_eq!(phases.named().iter().map(|(_, time)| time.0).sum::<u64>(), all, "{}", python.name);
     }

@@ -31,7 +31,7 @@ while time.time() < begin + 0.15:
 
 folder = tempfile.mkdtemp()
 os.mkdir(os.path.join(folder, "slow_shop"))
-for name, text in [("outer", OUTER), ("inner", INNER), ("__init__", "import time\nend = time.time() + 0.05\nwhile time.time() < end:\n    pass\n")]:
+for name, text in [("outer", OUTER), ("inner", INNER), ("__init__", "import time\nend = time.time() + 0.25\nwhile time.time() < end:\n    pass\n")]:
     with open(os.path.join(folder, "slow_shop", name + ".py"), "w") as file:
         file.write(text)
 sys.path.insert(0, folder)
