@@ -48,14 +48,11 @@ fn the_import_tree_says_what_each_module_took_and_who_imported_it() {
         let of = |name: &str| *tree.get(name).unwrap_or_else(|| panic!("{}: no {name}: {text}", python.name));
         // A look stands for the time since the last one, so a stretch may be off by one look at each end; outer has three ends.
         let recording = recording::open(&file).unwrap();
-        let rows = || recording.samples.iter().flatten();
+        let rows = recording.samples.iter().flatten();
         let longest =
-            rows().map(|row| row.weight.as_secs_f64() * 1e3 / f64::from(row.count)).fold(0.0, f64::max);
-        // Two milliseconds for each look that a busy machine kept us from, and what was told without the innermost calls, for they were not
-        // known yet.
-        let partial = rows().filter(|row| row.quality.is_partial());
-        let partial: f64 = partial.map(|row| row.weight.as_secs_f64() * 1e3).sum();
-        let unseen = 2.0 * recording.meta.achieved.as_ref().unwrap().missed as f64 + partial;
+            rows.map(|row| row.weight.as_secs_f64() * 1e3 / f64::from(row.count)).fold(0.0, f64::max);
+        // Two milliseconds for each look that a busy machine kept us from.
+        let unseen = 2.0 * recording.meta.achieved.as_ref().unwrap().missed as f64;
         let close =
             |seen: f64, truth: f64| (seen - truth).abs() <= 0.1 * truth + 20.0 + 3.0 * longest + unseen;
         let (own, total, depth) = of("slow_shop.outer");

@@ -299,13 +299,20 @@ fn threads_that_end_and_begin_are_seen_to() {
         let [.., gone, newest] = states[..] else { panic!("there are many") };
         let interp = played.word(newest + played.key("thread", "interp"));
         let after = played.word(gone + next);
+        // All were listed just now: that it has ended is seen where it is read.
+        let listings = played.python.listings();
+        while played.python.listings() == listings {
+            played.look();
+        }
         played.put(newest + next, after);
         // Whoever unlinks a state lets go of it.
         played.put(gone + played.key("thread", "interp"), 0);
         let thread = expected.remove(states.len() - 2);
+        let lists = played.python.lists();
         played.run();
         played.look();
         played.check(&expected);
+        assert_ne!(played.python.lists(), lists, "{}: others have other places now", played.name);
         played.put(gone + played.key("thread", "interp"), interp);
         played.put(newest + next, gone);
         expected.insert(states.len() - 2, thread);

@@ -107,16 +107,15 @@ impl Arenas {
         self.copied(memory, table, |bytes| self.parse(bytes))
     }
 
-    /// How many pools are in use: a glance that asks of no arena whether it can be one.
+    /// How many pools are in use: a glance that does not ask of each arena where it lies.
     pub(super) fn pools_in_use(&self, memory: &dyn Memory, table: Table) -> Result<u64, NoArenas> {
         self.copied(memory, table, |bytes| {
             let mut all = 0;
             for bytes in bytes.chunks_exact(self.fields.size) {
                 let object = Struct::over(bytes);
                 if object.get(self.fields.address) != 0 {
-                    let (pools, free) =
-                        (object.get(self.fields.ntotalpools), object.get(self.fields.nfreepools));
-                    all += u64::from(pools.checked_sub(free)?);
+                    let (pools, free) = self.counts(&object)?;
+                    all += u64::from(pools - free);
                 }
             }
             Some(all)
@@ -173,17 +172,20 @@ impl Arenas {
         arenas.windows(2).all(|two| two[0].address.plus(two[0].size) <= two[1].address).then_some(arenas)
     }
 
+    /// How many pools an arena has, and how many of them are free; `None` where it cannot be so many.
+    fn counts(&self, object: &Struct<'_>) -> Option<(u32, u32)> {
+        let (pools, free) = (object.get(self.fields.ntotalpools), object.get(self.fields.nfreepools));
+        ((1..=MAX_POOLS).contains(&pools) && free <= pools).then_some((pools, free))
+    }
+
     /// What stands in one slot: nothing, an arena, or (`None`) neither.
     fn arena(&self, slot: u32, object: &Struct<'_>) -> Option<Option<Arena>> {
         let address = object.get(self.fields.address);
         if address == 0 {
             return Some(None);
         }
-        let (fresh, free) = (object.get(self.fields.pool_address), object.get(self.fields.nfreepools));
-        let pools = object.get(self.fields.ntotalpools);
-        if pools == 0 || pools > MAX_POOLS || free > pools {
-            return None;
-        }
+        let fresh = object.get(self.fields.pool_address);
+        let (pools, free) = self.counts(object)?;
         // One that does not begin where a pool would has one pool less than would fit.
         let size = u64::from(pools.next_power_of_two()) * self.pool;
         let end = address.checked_add(size)?;
@@ -260,7 +262,9 @@ mod tests {
         };
         let two = [slot(at, at + 3 * POOL, 61, 64), slot(0, 7, 99, 1), slot(2 * at, 2 * at + POOL, 0, 64)];
         assert_eq!(count(&two), Ok(3 + 64));
-        assert_eq!(count(&[slot(at, at, 65, 64)]), Err(NoArenas::Garbage(Addr(0x9000))));
+        for wrong in [slot(at, at, 65, 64), slot(at, at, 0, u32::MAX), slot(at, at, 0, 0)] {
+            assert_eq!(count(&[wrong]), Err(NoArenas::Garbage(Addr(0x9000))));
+        }
     }
 
     #[test]

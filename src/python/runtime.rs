@@ -39,6 +39,7 @@ const RETRIES_APART: u32 = 64;
 const PROVING: Duration = Duration::from_millis(20);
 /// After so long without a look, what the kernel needs for one is no longer in the processor's cache.
 const COLD: Duration = Duration::from_micros(100);
+
 fields! {
     /// `_PyRuntimeState`, Include/internal/pycore_runtime.h (3.7 and later).
     struct RuntimeFields in "runtime" {
@@ -95,8 +96,6 @@ pub struct Python {
     cold: bool,
     awake: Awake,
     listed: Listed,
-    /// How often that gave another list.
-    lists: u64,
     audit: Option<Audit>,
     /// The target holds still.
     still: bool,
@@ -206,7 +205,6 @@ impl Python {
             cold: true,
             awake: Awake::default(),
             listed: Listed::default(),
-            lists: 0,
             audit: None,
             still: false,
             learns_later: false,
@@ -350,7 +348,7 @@ impl Python {
         if gone {
             self.watches.retain(|watch| !watch.gone);
             self.seen.threads.retain(|thread| thread.read);
-            self.awake.list(&self.seen.threads);
+            self.take_list();
         }
         self.awake.close(&mut self.seen.threads, &self.interpreters, [&self.asked, &self.late]);
         known && !gone

@@ -18,7 +18,7 @@ pub struct Rests {
     rows: Vec<Option<Rest>>,
     /// Which list that is ([`Python::lists`](crate::python::Python::lists)).
     list: u64,
-    /// How many looks there were, and the moment of the last one.
+    /// The looks that there were, and those before the last one.
     passed: Passed,
     before: Passed,
     /// Those of the list that do not rest.
@@ -93,7 +93,7 @@ impl Rests {
             self.restless.extend(0..threads.len());
         }
         self.list = seen.list;
-        self.before = Passed { until: from, ..self.passed };
+        self.before = self.passed;
         self.passed = Passed { looks: self.passed.looks + 1, until };
         out.clear();
         out.append(&mut self.restless);

@@ -91,8 +91,8 @@ struct Known {
     task: Task,
     ran: Option<Duration>,
     doing: Doing,
-    /// What it was doing right before the target was held, where it was asked for then.
-    foreseen: Option<Doing>,
+    /// What it was doing right before the target was held, where it was asked for then, and in which round that was.
+    foreseen: Option<(u64, Doing)>,
     /// What that means, and whether it does as long as the thread does not run.
     standing: Option<(Standing, bool)>,
     in_exception: Option<bool>,
@@ -149,7 +149,7 @@ impl States {
     pub fn foresee(&mut self, python: &Python) {
         for tid in python.seen.threads.iter().filter_map(|thread| thread.native) {
             if let Some(known) = self.threads.get_mut(&tid) {
-                known.foreseen = Some(known.task.doing());
+                known.foreseen = Some((self.round, known.task.doing()));
             }
         }
     }
@@ -174,8 +174,10 @@ impl States {
             since: None,
             held: false,
         });
-        // Who has the GIL by now waits no longer.
-        let foreseen = known.foreseen.take().filter(|_| thread.holds_gil != Some(true));
+        // That holds for the round that follows, and who has the GIL by now waits no longer.
+        let foreseen = known.foreseen.take();
+        let foreseen =
+            foreseen.filter(|(round, _)| round + 1 == self.round && thread.holds_gil != Some(true));
         let waits = matches!(known.doing, Doing::Waiting(_));
         let every = match waits {
             true if thread.holds_gil == Some(true) => Duration::ZERO,
@@ -190,7 +192,7 @@ impl States {
         let cpu = ran.zip(known.ran).map(|(now, before)| now.saturating_sub(before));
         // Who did not run at all still waits where it waited.
         if is_due && !(cpu == Some(Duration::ZERO) && waits) {
-            known.doing = foreseen.unwrap_or_else(|| known.task.doing());
+            known.doing = foreseen.map_or_else(|| known.task.doing(), |(_, doing)| doing);
             (known.standing, known.since) = (None, Some(self.now));
             known.in_exception =
                 thread.in_exception.or_else(|| self.exceptions.handled(self.process.memory(), thread.state));

@@ -32,8 +32,9 @@ pub(super) struct Listed {
     last: Option<(Instant, Duration)>,
     /// How long it holds where something tells of another thread.
     holds: Duration,
-    /// How often that was done.
-    pub(super) times: u64,
+    /// How often that was done, and how often there was another list since.
+    times: u64,
+    others: u64,
 }
 
 impl Listed {
@@ -63,7 +64,7 @@ impl Python {
 
     /// How often there was another list: as long as it is the same, each thread has the same place in [`Python::seen`], and the same names.
     pub fn lists(&self) -> u64 {
-        self.lists
+        self.listed.others
     }
 
     /// Lists threads anew soon: one of them seems to have ended.
@@ -148,10 +149,15 @@ impl Python {
         }
         is_same &= known.is_empty();
         if !is_same {
-            self.awake.list(&self.seen.threads);
-            self.lists += 1;
+            self.take_list();
         }
         self.listed.done(began, is_same);
+    }
+
+    /// Takes note that threads have other places or names by now.
+    pub(super) fn take_list(&mut self) {
+        self.awake.list(&self.seen.threads);
+        self.listed.others += 1;
     }
 
     fn main_thread(&self, memory: &dyn Memory) -> Option<u64> {
