@@ -133,7 +133,7 @@ fn every_stack_format_says_whose_word_it_is() {
     }
 }
 
-/// A recording of the phases with so many bursts at least at whose end the stack was the same: a busy machine lets it run less. What a
+/// A recording of the phases with so many bursts at least at whose end the stack was the same and that saw memory grow: a busy machine lets it run less. What a
 /// process keeps makes the next recording of it dearer, so each is of another one.
 fn bursts(python: &Python, least: usize, path: &Path) {
     let file = path.to_str().unwrap();
@@ -148,7 +148,9 @@ fn bursts(python: &Python, least: usize, path: &Path) {
         let is_none = said.contains("nothing in it is put down to memory");
         assert!(output.status.success() || is_none, "{file}: {said}");
         let lines = String::from_utf8_lossy(&output.stdout);
-        if lines.matches(r#""evidence":"burst""#).count() >= least {
+        let bursts = lines.lines().filter(|line| line.contains(r#""evidence":"burst""#));
+        // In some processes most of them see nothing, for a pool that is full but for a temporary object comes and goes all the time.
+        if bursts.filter(|line| !line.contains(r#""bytes":0,"#)).count() >= least {
             return;
         }
     }
